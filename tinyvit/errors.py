@@ -1,0 +1,19 @@
+"""The one kind of error that is the user's to mend, and the helper that guesses what was meant."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Something given from outside (a flag, a file, a data set) cannot be used.
+
+    The message is one line: what was given, what was expected, what to do. Commands print it and exit with status 2.
+    """
+
+
+def unknown(kind: str, given: str, known: Iterable[str]) -> InputError:
+    """The error for a name that is not among ``known``, with the nearest one as a suggestion."""
+    known = list(known)
+    near = difflib.get_close_matches(given.lower(), known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return InputError(f"unknown {kind} {given!r}: {hint}known are {', '.join(known)}")
