@@ -1,0 +1,11 @@
+"""Data sets (embedded, downloaded, from a folder), augmentation and the batch loader, all in NumPy.
+
+May import tinyvit.errors and tinyvit.device, and nothing else of tinyvit: data stands beside the models.
+"""
+
+from tinyvit.data.augment import Augmentation, augment
+from tinyvit.data.dataset import Dataset
+from tinyvit.data.load import DATASETS, load_dataset
+from tinyvit.data.loader import Loader, normalise
+
+__all__ = ["DATASETS", "Augmentation", "Dataset", "Loader", "augment", "load_dataset", "normalise"]

@@ -1,0 +1,103 @@
+"""Batches for training and evaluation: seeded order, augmentation, a thread that works a few batches ahead."""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from tinyvit.data.augment import NO_AUGMENTATION, Augmentation, augment
+from tinyvit.data.dataset import Dataset
+from tinyvit.errors import InputError
+
+PREFETCH = 4  # batches made ahead: enough to even out slow ones, few enough to be light on memory
+
+
+def normalise(images: np.ndarray) -> np.ndarray:
+    """Pixels from 0..255 to -1..1: float32, C-contiguous, the same shape (B, H, W, C)."""
+    scaled = np.divide(images, np.float32(127.5), dtype=np.float32, order="C")
+    scaled -= np.float32(1)
+    return scaled
+
+
+class Loader:
+    """Cuts a data set into batches whose content depends only on (seed, epoch, batch index).
+
+    Raises InputError for a batch size below 1, a negative seed, an empty data set, or, with ``drop_last``,
+    a batch size beyond the size of the data set.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        *,
+        seed: int,
+        augmentation: Augmentation = NO_AUGMENTATION,
+        shuffle: bool = True,
+        drop_last: bool = True,
+    ) -> None:
+        if batch_size < 1:
+            raise InputError(f"batch size is {batch_size}: give at least 1")
+        if seed < 0:
+            raise InputError(f"seed is {seed}: give 0 or more")
+        if not len(dataset):
+            raise InputError(f"data set {dataset.name!r} holds no images: give at least one")
+        if drop_last and len(dataset) < batch_size:
+            raise InputError(
+                f"batch size {batch_size} is more than the {len(dataset)} images of {dataset.name!r}: "
+                f"lower it to {len(dataset)} or less"
+            )
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.seed = seed
+        self.augmentation = augmentation
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        whole, rest = divmod(len(self.dataset), self.batch_size)
+        return whole if self.drop_last or not rest else whole + 1
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields batches ``start``, ``start + 1``, ... of ``epoch``: (images, targets).
+
+        images: float32 (B, H, W, C), -1 to 1. targets: int64 labels (B,), or, when the augmentation mixes
+        images, float32 (B, classes) whose rows sum to 1. A pass that starts at k gives exactly the batches
+        k, k + 1, ... of a full pass.
+        Closing the generator ends its thread; an error in the thread is raised here.
+        """
+        order = self._order(epoch)
+        pending: deque[Future] = deque()
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="tinyvit-loader") as worker:
+            try:
+                for index in range(start, self.steps):
+                    pending.append(worker.submit(self._batch, order, epoch, index))
+                    if len(pending) > PREFETCH:
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
+            finally:
+                for batch in pending:
+                    batch.cancel()
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """The order of the images in ``epoch``: (count,) indices."""
+        if not self.shuffle:
+            return np.arange(len(self.dataset))
+        # The spawn key sets this stream apart: default_rng([seed, epoch]) alone equals that of batch 0 below.
+        stream = np.random.SeedSequence([self.seed, epoch], spawn_key=(0,))
+        return np.random.default_rng(stream).permutation(len(self.dataset))
+
+    def _batch(self, order: np.ndarray, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
+        images, targets = augment(
+            self.dataset.images[chosen],
+            self.dataset.labels[chosen],
+            self.dataset.classes,
+            self.augmentation,
+            np.random.default_rng([self.seed, epoch, index]),
+        )
+        return normalise(images), targets
