@@ -1,0 +1,57 @@
+"""The engine: Tensor, Function, the backward walk, and every differentiable operation.
+
+May import kernels, device and errors; knows nothing of layers or models.
+"""
+
+from tinyvit.autograd.elementwise import erf, exp, log, maximum, sqrt, tanh, where
+from tinyvit.autograd.function import Function, gradients, no_grad
+from tinyvit.autograd.gradcheck import GradientError, gradcheck
+from tinyvit.autograd.layers import (
+    attention,
+    dropout,
+    gelu,
+    layer_norm,
+    linear,
+    mlp,
+    sigmoid_cross_entropy,
+    softmax,
+    softmax_cross_entropy,
+)
+from tinyvit.autograd.matmul import matmul
+from tinyvit.autograd.reductions import amax, mean, sum  # noqa: A004
+from tinyvit.autograd.shapes import broadcast_to, concatenate, getitem, reshape, transpose
+from tinyvit.autograd.tensor import Tensor
+
+__all__ = [
+    "Function",
+    "GradientError",
+    "Tensor",
+    "amax",
+    "attention",
+    "broadcast_to",
+    "concatenate",
+    "dropout",
+    "erf",
+    "exp",
+    "gelu",
+    "getitem",
+    "gradcheck",
+    "gradients",
+    "layer_norm",
+    "linear",
+    "log",
+    "matmul",
+    "maximum",
+    "mean",
+    "mlp",
+    "no_grad",
+    "reshape",
+    "sigmoid_cross_entropy",
+    "softmax",
+    "softmax_cross_entropy",
+    "sqrt",
+    "sum",
+    "tanh",
+    "transpose",
+    "where",
+]

@@ -1,0 +1,53 @@
+"""The maths: arrays in, arrays out, forward and backward written by hand. Knows nothing of graphs.
+
+``KERNELS`` is the one table of names; every function in it is reached as ``kernels.<name>(array, ...)``, and the type of
+the first argument picks who computes: NumPy arrays go to ``cpu/``, CuPy arrays to ``gpu/``, file for file and name
+for name the same. May import device and errors only.
+"""
+
+import functools
+import importlib
+from collections.abc import Callable
+
+from tinyvit.device import is_gpu_array
+
+KERNELS: dict[str, tuple[str, ...]] = {
+    "adamw": ("adamw_step",),
+    "attention": ("attention_forward", "attention_backward", "attention_weights"),
+    "dropout": ("dropout_forward", "dropout_backward"),
+    "erf": ("erf",),
+    "gelu": ("gelu_forward", "gelu_backward"),
+    "layer_norm": ("layer_norm_forward", "layer_norm_backward"),
+    "linear": ("linear_forward", "linear_backward"),
+    "mlp": ("mlp_forward", "mlp_backward"),
+    "sgd": ("sgd_step",),
+    "sigmoid_cross_entropy": ("sigmoid_cross_entropy_forward", "sigmoid_cross_entropy_backward"),
+    "softmax": ("softmax_forward", "softmax_backward"),
+    "softmax_cross_entropy": ("softmax_cross_entropy_forward", "softmax_cross_entropy_backward"),
+    "squared_norm": ("squared_norm",),
+}
+"""File name -> the kernels in it, the same below cpu/ and gpu/."""
+
+BACKENDS: dict[str, str] = {"cpu": "tinyvit.kernels.cpu"}
+"""Backend -> the package that holds its kernels."""
+
+
+def _by_type_of_first_argument(file: str, name: str) -> Callable:
+    cpu_kernel = getattr(importlib.import_module(f"{BACKENDS['cpu']}.{file}"), name)
+
+    @functools.wraps(cpu_kernel)
+    def kernel(array, *args, **kwargs):
+        if not is_gpu_array(array):
+            return cpu_kernel(array, *args, **kwargs)
+        if "gpu" not in BACKENDS:
+            raise TypeError(f"{name} got a CuPy array, but this version has kernels for {', '.join(BACKENDS)} only")
+        return getattr(importlib.import_module(f"{BACKENDS['gpu']}.{file}"), name)(array, *args, **kwargs)
+
+    return kernel
+
+
+for _file, _names in KERNELS.items():
+    for _name in _names:
+        globals()[_name] = _by_type_of_first_argument(_file, _name)
+
+__all__ = ["BACKENDS", "KERNELS", *(name for names in KERNELS.values() for name in names)]  # noqa: PLE0604

@@ -1,0 +1,133 @@
+"""ViTConfig: everything that shapes a model, and the named sizes."""
+
+import dataclasses
+
+from tinyvit.errors import InputError, unknown
+
+# name -> width D, depth L, heads, MLP width. The paper's Table 1 has base, large and huge; tiny and small are
+# those of DeiT (Touvron et al., 2021). nano is ours: it learns the embedded data in about a minute on a laptop.
+# Its heads are 32 wide, since narrower ones are known to learn badly, and its MLP is twice the width.
+SIZES: dict[str, tuple[int, int, int, int]] = {
+    "nano": (64, 4, 2, 128),
+    "tiny": (192, 12, 3, 768),
+    "small": (384, 12, 6, 1536),
+    "base": (768, 12, 12, 3072),
+    "large": (1024, 24, 16, 4096),
+    "huge": (1280, 32, 16, 5120),
+}
+
+CHOICES = {
+    "pool": ("class_token", "mean"),
+    "position_embedding": ("learned", "learned_2d", "sinusoidal", "none"),
+    "gelu": ("tanh", "exact"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ViTConfig:
+    """The shape of a ViT, with the paper's choices as defaults.
+
+    Attributes:
+        image_size, patch_size: in pixels, of square images; the second divides the first.
+        channels: 3 for colour, 1 for grey.
+        width, depth, heads, mlp_width: D, L, H and the hidden width of the MLPs; H divides D.
+        classes: outputs of the head; 0 for no head, then the model gives its representation.
+        pool: "class_token" reads the class off an extra token (section 3.1); "mean" has none and averages the
+            patches' outputs (appendix D.3).
+        position_embedding: "learned" for each position (section 3.1), "learned_2d" for each row and each column
+            (appendix D.4), "sinusoidal", fixed, in both directions, or "none".
+        representation: width of a hidden layer with tanh before the head, 0 for none (section 3.1: pre-training only).
+        gelu: "tanh" as in the official code, or "exact" as in timm and Hugging Face.
+        norm_eps: what layer norm adds to the variance; 1e-6 in the official code.
+        dropout: rate after the position embedding, the attention and both MLP layers (Table 3).
+        stochastic_depth: rate of the last block; it grows linearly from 0 at the first.
+
+    Raises:
+        InputError: a value out of range, or values that don't fit together.
+    """
+
+    image_size: int = 224
+    patch_size: int = 16
+    channels: int = 3
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_width: int = 3072
+    classes: int = 1000
+    pool: str = "class_token"
+    position_embedding: str = "learned"
+    representation: int = 0
+    gelu: str = "tanh"
+    norm_eps: float = 1e-6
+    dropout: float = 0.0
+    stochastic_depth: float = 0.0
+
+    def __post_init__(self):
+        for field in ("image_size", "patch_size", "channels", "width", "depth", "heads", "mlp_width"):
+            if getattr(self, field) < 1:
+                raise InputError(f"{field} is {getattr(self, field)}: it must be at least 1")
+        for field in ("classes", "representation"):
+            if getattr(self, field) < 0:
+                raise InputError(f"{field} is {getattr(self, field)}: it must be at least 0")
+        for field in ("dropout", "stochastic_depth"):
+            if not 0 <= getattr(self, field) < 1:
+                raise InputError(f"{field} is {getattr(self, field)}: it must be at least 0 and less than 1")
+        for field, known in CHOICES.items():
+            if getattr(self, field) not in known:
+                raise unknown(field.replace("_", " "), getattr(self, field), known)
+        if self.image_size % self.patch_size:
+            raise InputError(
+                f"patch size {self.patch_size} does not divide image size {self.image_size}: "
+                f"choose one of {', '.join(map(str, _divisors(self.image_size)))}"
+            )
+        if self.width % self.heads:
+            raise InputError(
+                f"{self.heads} heads do not divide width {self.width}: "
+                f"choose one of {', '.join(map(str, _divisors(self.width)))} heads"
+            )
+        if self.position_embedding == "learned_2d" and self.width % 2:
+            raise InputError(f"width {self.width} is odd: a 2-D position embedding needs an even one")
+        if self.position_embedding == "sinusoidal" and self.width % 4:
+            raise InputError(f"width {self.width} is no multiple of 4: a sinusoidal position embedding needs one")
+
+    @classmethod
+    def named(cls, size: str, **changes) -> "ViTConfig":
+        """The config of a named size, such as "tiny", with any field changed.
+
+        Raises:
+            InputError: an unknown size, or values that don't fit together.
+        """
+        if size not in SIZES:
+            raise unknown("size", size, SIZES)
+        width, depth, heads, mlp_width = SIZES[size]
+        return cls(**{"width": width, "depth": depth, "heads": heads, "mlp_width": mlp_width, **changes})
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "ViTConfig":
+        """The config that ``dataclasses.asdict`` turned into ``values``, read back from a file.
+
+        Raises:
+            InputError: a field that this version does not know, a value of the wrong type, or values that don't fit.
+        """
+        fields = {field.name: field.type for field in dataclasses.fields(cls)}
+        for name, value in values.items():
+            if name not in fields:
+                raise unknown("model field", name, fields)
+            expected = (int, float) if fields[name] is float else fields[name]
+            if not isinstance(value, expected) or isinstance(value, bool):
+                raise InputError(f"model field {name} is {value!r}: it must be of type {fields[name].__name__}")
+        return cls(**values)
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side of the image."""
+        return self.image_size // self.patch_size
+
+    @property
+    def tokens(self) -> int:
+        """N: the sequence length, the class token included."""
+        return self.grid**2 + (self.pool == "class_token")
+
+
+def _divisors(number: int) -> list[int]:
+    return [i for i in range(1, number + 1) if number % i == 0]

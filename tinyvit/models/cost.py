@@ -1,0 +1,77 @@
+"""What a model costs: parameters, multiply-adds and the memory of training, without allocating it."""
+
+import dataclasses
+
+from tinyvit.models.config import ViTConfig
+from tinyvit.models.vit import ViT
+from tinyvit.nn import Module, initial
+
+FLOAT_BYTES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One row of the table: a layer, what it gives for one image, and its price for one image."""
+
+    name: str
+    output: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """The price of a model.
+
+    Attributes:
+        layers: in the order of the forward pass, the encoder's blocks as one row.
+        activations: numbers kept for backward, for one image.
+    """
+
+    layers: tuple[Layer, ...]
+    activations: int
+
+    @property
+    def parameters(self) -> int:
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def multiply_adds(self) -> int:
+        """For the forward pass of one image. Training takes about three times as many."""
+        return sum(layer.multiply_adds for layer in self.layers)
+
+    def training_bytes(self, batch_size: int, copies: int = 4) -> int:
+        """Memory that a training step needs: ``copies`` of the weights (themselves, gradient, AdamW's two moments;
+        one more for an average of the weights) and the activations of a batch."""
+        return FLOAT_BYTES * (copies * self.parameters + batch_size * self.activations)
+
+
+def cost(config: ViTConfig) -> Cost:
+    """Count a model made without memory; multiply-adds are those of matrix products, as is the custom."""
+    with initial.shapes_only():
+        model = ViT(config)
+    n, patches, d, m = config.tokens, config.grid**2, config.width, config.mlp_width
+    block_products = n * (4 * d * d + 2 * d * m) + 2 * n * n * d
+    own = [model.class_token, model.position]
+    layers = [
+        Layer("patch embedding", (patches, d), _count(model.patch_embedding), patches * config.patch_size**2 * config.channels * d),
+        Layer("class token, position", (n, d), sum(_count(part) for part in own), 0),
+        Layer(f"{config.depth} encoder blocks", (n, d), sum(_count(b) for b in model.blocks), config.depth * block_products),
+        Layer("final norm, pooling", (d,), _count(model.norm), 0),
+    ]
+    if model.representation is not None:
+        width = config.representation
+        layers.append(Layer("representation", (width,), _count(model.representation), d * width))
+    if model.head is not None:
+        inputs = config.representation or d
+        layers.append(Layer("head", (config.classes,), _count(model.head), inputs * config.classes))
+    # Each block keeps two normalised and two scaled inputs, queries, keys, values, the heads' outputs (8 N D in all),
+    # the MLP's hidden layer and its slope (2 N M), and the attention weights.
+    block_activations = n * (8 * d + 2 * m) + config.heads * n * n
+    return Cost(tuple(layers), config.depth * block_activations + patches * config.patch_size**2 * config.channels)
+
+
+def _count(part) -> int:
+    if part is None:
+        return 0
+    return part.num_parameters if isinstance(part, Module) else part.size

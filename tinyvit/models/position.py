@@ -1,0 +1,66 @@
+"""The paper's position embeddings (section 3.1, appendix D.4), each giving (1, N, D) to add to the tokens.
+
+Where there is a class token it stands first.
+"""
+
+import numpy as np
+
+from tinyvit.autograd import Tensor, broadcast_to, concatenate
+from tinyvit.models.config import ViTConfig
+from tinyvit.nn import Module, initial
+
+
+class LearnedPosition(Module):
+    """A vector for each position of the sequence."""
+
+    def __init__(self, config: ViTConfig, random: np.random.Generator):
+        self.embedding = initial.normal(random, 0.02, 1, config.tokens, config.width)
+
+    def __call__(self) -> Tensor:
+        return self.embedding
+
+
+class LearnedPosition2D(Module):
+    """A vector of D/2 for each row and each column of the grid, joined; a whole one for the class token."""
+
+    def __init__(self, config: ViTConfig, random: np.random.Generator):
+        self.grid, half = config.grid, config.width // 2
+        self.rows = initial.normal(random, 0.02, self.grid, 1, half)
+        self.columns = initial.normal(random, 0.02, 1, self.grid, half)
+        self.class_token = initial.normal(random, 0.02, 1, 1, config.width) if config.pool == "class_token" else None
+
+    def __call__(self) -> Tensor:
+        shape = (self.grid, self.grid, self.rows.shape[2])
+        patches = concatenate([broadcast_to(self.rows, shape), broadcast_to(self.columns, shape)], axis=2)
+        patches = patches.reshape(1, self.grid**2, 2 * shape[2])
+        return patches if self.class_token is None else concatenate([self.class_token, patches], axis=1)
+
+
+class SinusoidalPosition(Module):
+    """Fixed: sines and cosines of row and column at D/4 wavelengths from 2 pi to 20000 pi (Vaswani et al., 2017), joined;
+    zeros for the class token. Nothing is learned."""
+
+    def __init__(self, config: ViTConfig):
+        quarter = config.width // 4
+        frequencies = 10_000.0 ** -(np.arange(quarter) / max(quarter - 1, 1))
+        angles = np.arange(config.grid)[:, None] * frequencies
+        one_axis = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+        shape = (config.grid, config.grid, 2 * quarter)
+        patches = np.concatenate(
+            [np.broadcast_to(one_axis[:, None], shape), np.broadcast_to(one_axis[None], shape)], axis=2
+        )
+        class_token = np.zeros((config.tokens - config.grid**2, config.width))
+        sequence = np.concatenate([class_token, patches.reshape(-1, config.width)])
+        self.embedding = Tensor(sequence[None].astype(np.float32))
+
+    def __call__(self) -> Tensor:
+        return self.embedding
+
+
+def position_embedding(config: ViTConfig, random: np.random.Generator) -> Module | None:
+    """The position embedding that ``config`` names."""
+    if config.position_embedding == "none":
+        return None
+    if config.position_embedding == "sinusoidal":
+        return SinusoidalPosition(config)
+    return {"learned": LearnedPosition, "learned_2d": LearnedPosition2D}[config.position_embedding](config, random)

@@ -1,0 +1,99 @@
+"""The Vision Transformer (Dosovitskiy et al., 2020): the paper's equations 1 to 4."""
+
+import numpy as np
+
+from tinyvit import kernels
+from tinyvit.autograd import Tensor, broadcast_to, concatenate, no_grad, tanh
+from tinyvit.autograd.tensor import as_tensor
+from tinyvit.models.config import ViTConfig
+from tinyvit.models.position import position_embedding
+from tinyvit.nn import Dropout, EncoderBlock, LayerNorm, Linear, Module, PatchEmbedding, initial
+
+
+class ViT(Module):
+    """images (B, H, W, C), scaled to [-1, 1] -> logits (B, K).
+
+    Args:
+        config: the shape of the model.
+        seed: of the initial weights.
+    """
+
+    def __init__(self, config: ViTConfig, seed: int = 0):
+        self.config = config
+        random = np.random.default_rng(seed)
+        self.patch_embedding = PatchEmbedding(config.patch_size, config.channels, config.width, random)
+        self.class_token = initial.zeros(1, 1, config.width) if config.pool == "class_token" else None
+        self.position = position_embedding(config, random)
+        self.dropout = Dropout(config.dropout)
+        self.blocks = [
+            EncoderBlock(
+                config.width,
+                config.heads,
+                config.mlp_width,
+                gelu=config.gelu,
+                norm_eps=config.norm_eps,
+                dropout=config.dropout,
+                stochastic_depth=config.stochastic_depth * i / max(config.depth - 1, 1),
+                random=random,
+            )
+            for i in range(config.depth)
+        ]
+        self.norm = LayerNorm(config.width, config.norm_eps)
+        self.representation = None
+        if config.representation:
+            self.representation = Linear(initial.lecun_normal(random, config.width, config.representation))
+        self.head = None
+        if config.classes:
+            # Zeros, as in the official code: every class starts out equally likely.
+            self.head = Linear(initial.zeros(config.representation or config.width, config.classes))
+
+    def __call__(self, images) -> Tensor:
+        """Logits (B, K); without a head the representation (B, D). See :meth:`embed` for images and errors."""
+        y = self.pool(self.encode(images))
+        if self.representation is not None:
+            y = tanh(self.representation(y))
+        return y if self.head is None else self.head(y)
+
+    def features(self, images) -> Tensor:
+        """The tokens after the final norm (B, N, D), the class token (if any) first."""
+        return self.norm(self.encode(images))
+
+    def encode(self, images) -> Tensor:
+        """z_L (B, N, D): the tokens after the last block, before the final norm."""
+        z = self.embed(images)
+        for block in self.blocks:
+            z = block(z)
+        return z
+
+    def embed(self, images) -> Tensor:
+        """z_0 = [x_class; x_p E] + E_pos (equation 1): images (B, H, W, C), an array or a Tensor -> (B, N, D).
+
+        Raises:
+            ValueError: images of another shape than the config's.
+        """
+        images, config = as_tensor(images), self.config
+        expected = (config.image_size, config.image_size, config.channels)
+        if images.shape[1:] != expected:
+            raise ValueError(f"images have shape {images.shape}: this model takes (batch, {', '.join(map(str, expected))})")
+        z = self.patch_embedding(images)
+        if self.class_token is not None:
+            z = concatenate([broadcast_to(self.class_token, (len(z), 1, config.width)), z], axis=1)
+        if self.position is not None:
+            z = z + self.position()
+        return self.dropout(z)
+
+    def pool(self, z: Tensor) -> Tensor:
+        """y = LN(z_L^0) (equation 4), or the mean over the patches of LN(z_L): (B, N, D) -> (B, D)."""
+        # The norm works on each token by itself, so the class token can be picked first.
+        return self.norm(z[:, 0]) if self.class_token is not None else self.norm(z).mean(axis=1)
+
+    def attention_maps(self, images) -> np.ndarray:
+        """Every block's attention weights, (L, B, H, N, N): row i says how much token i looks at each token."""
+        maps = []
+        with no_grad():
+            z = self.embed(images)
+            for block in self.blocks:
+                qkv = block.attention.qkv(block.norm1(z))
+                maps.append(kernels.attention_weights(qkv.data, self.config.heads))
+                z = block(z)
+        return np.stack(maps)

@@ -1,0 +1,32 @@
+"""Module: the parameters of a layer are found by walking its attributes; nothing is registered."""
+
+from collections.abc import Iterator
+
+from tinyvit.autograd import Tensor
+
+
+class Module:
+    """A layer or a model. Parameters are the attributes that are Tensors with ``requires_grad``, those of attributes
+    that are Modules, and of lists of Modules, in the order in which they were set."""
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """Every parameter with its dotted name, such as ``blocks.0.attention.qkv.weight``."""
+        for name, value in vars(self).items():
+            path = f"{prefix}{name}"
+            if isinstance(value, Tensor) and value.requires_grad:
+                yield path, value
+            elif isinstance(value, Module):
+                yield from value.named_parameters(f"{path}.")
+            elif isinstance(value, list):
+                for i, item in enumerate(value):
+                    if isinstance(item, Module):
+                        yield from item.named_parameters(f"{path}.{i}.")
+
+    def parameters(self) -> list[Tensor]:
+        """Every parameter, in the order of :meth:`named_parameters`."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers there are to learn."""
+        return sum(parameter.size for parameter in self.parameters())
