@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tinyvit.data.dataset import Dataset
+from tinyvit.data.download import RemoteFile, cache_folder, download
 from tinyvit.data.idx import parse_idx
 from tinyvit.errors import InputError
 
@@ -26,6 +27,25 @@ CLASS_NAMES = (
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
 
+GZIP_FILES = (
+    ("train-images-idx3-ubyte.gz", 26_421_880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+    ("train-labels-idx1-ubyte.gz", 29_515, "25c81989df183df01b3e8a0aad5dffbe"),
+    ("t10k-images-idx3-ubyte.gz", 4_422_102, "bef4ecab320f06d8554ea6380940ec79"),
+    ("t10k-labels-idx1-ubyte.gz", 5_148, "bb300cfdad3c16e7a12a480ee83cd310"),
+)
+REMOTE_FILES = tuple(
+    RemoteFile(
+        name,
+        urls=(
+            f"http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/{name}",
+            f"https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/{name}",
+        ),
+        size=size,
+        md5=md5,
+    )
+    for name, size, md5 in GZIP_FILES
+)
+
 # sha256 of the decompressed bytes, because distributors compress the files anew.
 SHA256 = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -36,9 +56,21 @@ SHA256 = {
 
 
 def load_fashion_mnist(data_dir: Path | None = None) -> tuple[Dataset, Dataset]:
-    """The (train, test) sets of 28x28 grey images."""
-    folder = data_dir or DEBIAN_FOLDER
+    """The (train, test) sets of 28x28 grey images.
+
+    data_dir: a folder with the four IDX files, compressed (.gz) or not; None means the folder of Debian's
+    package, or else the cache, and a download if need be.
+    Raises InputError for a missing, altered or cut file.
+    """
+    folder = data_dir or (DEBIAN_FOLDER if DEBIAN_FOLDER.is_dir() else _downloaded())
     return _read_part(folder, "train"), _read_part(folder, "t10k")
+
+
+def _downloaded() -> Path:
+    folder = cache_folder() / "fashion-mnist"
+    for file in REMOTE_FILES:
+        download(file, folder)
+    return folder
 
 
 def _read_part(folder: Path, part: str) -> Dataset:
@@ -57,11 +89,11 @@ def _read(folder: Path, name: str) -> tuple[bytes, Path]:
         if path.suffix == ".gz":
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"cannot read {path} ({error}): get the file again") from None
+        raise InputError(f"cannot read {path} ({error}): delete it and get it again") from None
     found = hashlib.sha256(content).hexdigest()
     if found != SHA256[name]:
         raise InputError(
             f"{path} is altered or cut short: the data's sha256 is {found[:12]}..., expected "
-            f"{SHA256[name][:12]}...: get the file again"
+            f"{SHA256[name][:12]}...: delete it and get it again"
         )
     return content, path

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tinyvit.data.sampling import bilinear
 from tinyvit.errors import InputError
 
 
@@ -22,7 +23,34 @@ def shift(images: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray
         raise InputError(f"a shift of {most} pixels empties images of {height}x{width}: give a smaller one")
     down, right = rng.integers(-most, most, size=(2, count), endpoint=True)
     padded = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)))
-    # (B, 2 most + 1, 2 most + 1, C, H, W): the window at [most - dy, most - dx] is the image moved by (dy, dx).
+    # (B, 2 most + 1, 2 most + 1, C, H, W): the window at [most - down, most - right] is the moved image.
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
     moved = windows[np.arange(count), most - down, most - right]
     return np.ascontiguousarray(np.moveaxis(moved, 1, -1))
+
+
+def random_resized_crop(
+    images: np.ndarray, scale: tuple[float, float], rng: np.random.Generator
+) -> np.ndarray:
+    """Cuts a random box out of each image and stretches it to the whole size.
+
+    The box covers a share of the image's area drawn from ``scale`` and is 3/4 to 4/3 as wide as high, as for
+    Inception (Szegedy et al. 2015, arXiv:1409.4842, section 6); what does not fit in the image is cut off.
+    images: uint8 (B, H, W, C).
+    """
+    count, height, width, _ = images.shape
+    area = rng.uniform(*scale, size=count)
+    ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3), size=count))
+    box_height = height * np.minimum(np.sqrt(area / ratio), 1)
+    box_width = width * np.minimum(np.sqrt(area * ratio), 1)
+    top = (height - box_height) * rng.random(count)
+    left = (width - box_width) * rng.random(count)
+    rows = _spread(top, box_height, height)
+    columns = _spread(left, box_width, width)
+    return bilinear(images, rows[:, :, None], columns[:, None, :])
+
+
+def _spread(start: np.ndarray, length: np.ndarray, size: int) -> np.ndarray:
+    """Where ``size`` pixels fall when laid evenly over [start, start + length], edges included: (B, size)."""
+    centres = (np.arange(size) + 0.5) / size
+    return np.clip(start[:, None] + length[:, None] * centres - 0.5, 0, size - 1)

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from tinyvit.data.cifar import CIFAR10, CIFAR100, load_cifar
 from tinyvit.data.dataset import Dataset
 from tinyvit.data.fashion_mini import load_fashion_mini
 from tinyvit.data.fashion_mnist import load_fashion_mnist
+from tinyvit.data.folder import FOLDER_IMAGE_SIZE, load_folder
 from tinyvit.data.resize import resized
 from tinyvit.errors import InputError, unknown
 
@@ -22,10 +24,18 @@ def load_dataset(
     """
     if image_size is not None and image_size < 1:
         raise InputError(f"image size is {image_size} pixels: give at least 1")
+    if data_dir is not None and (name == "fashion-mini" or name.startswith("folder:")):
+        raise InputError(f"data set {name!r} says itself where it is: leave out the data folder {data_dir}")
+    if name.startswith("folder:"):
+        return load_folder(Path(name.removeprefix("folder:")), image_size or FOLDER_IMAGE_SIZE)
     if name == "fashion-mini":
         sets = load_fashion_mini()
     elif name == "fashion-mnist":
         sets = load_fashion_mnist(data_dir)
+    elif name == "cifar10":
+        sets = load_cifar(CIFAR10, data_dir)
+    elif name == "cifar100":
+        sets = load_cifar(CIFAR100, data_dir)
     else:
         raise unknown("data set", name, DATASETS)
     if image_size is None:

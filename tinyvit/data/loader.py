@@ -1,4 +1,4 @@
-"""Batches for training and evaluation: seeded order, augmentation, a thread that works a few batches ahead."""
+"""Batches for training and evaluation: seeded order, augmentation, a thread that works ahead."""
 
 from collections import deque
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """Makes the embedded data set: ``python -m tinyvit.data.make_fashion_mini``.
 
 Draws a class-balanced subset of Fashion-MNIST at random. (At random, because the first 200 test images of
-each class are easier than the rest.) The same zlib writes the same bytes again; every zlib writes the same arrays.
+each class are easier than the rest.) The same zlib writes the same bytes again, any zlib the same arrays.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def choose(labels: np.ndarray, per_class: int, rng: np.random.Generator) -> np.n
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes what np.savez_compressed would, but with fixed time stamps: the bytes depend on the data only."""
+    """Writes what np.savez_compressed would, with fixed time stamps: the bytes depend on the data only."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, array in arrays.items():
             entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
