@@ -79,8 +79,7 @@ def load_cifar(layout: CifarFormat, data_dir: Path | None = None) -> tuple[Datas
     """The (train, test) sets of 32x32 colour images.
 
     data_dir: a folder with the tar file or with what it unpacks to; None means the cache, and a download if
-    need be.
-    Raises InputError for a missing, altered or cut file, and for the Python version, which is pickles.
+    need be. Raises InputError for a missing, altered or cut file, and for the Python version, which is pickles.
     """
     folder = data_dir or cache_folder() / layout.name
     unpacked = next((f for f in (folder / layout.folder, folder) if (f / layout.class_names).is_file()), None)
@@ -96,8 +95,10 @@ def load_cifar(layout: CifarFormat, data_dir: Path | None = None) -> tuple[Datas
             f"{archive} is altered or cut short: its MD5 is {found}, expected {layout.archive.md5}: "
             f"delete it and get it again from {layout.archive.urls[0]}"
         )
-    with tarfile.open(archive) as tar:
-        return _load(layout, lambda name: tar.extractfile(f"{layout.folder}/{name}").read())
+    # One pass from front to back: to seek in a compressed file means to decompress it again.
+    with tarfile.open(archive, "r|gz") as tar:
+        files = {member.name: tar.extractfile(member).read() for member in tar if member.isreg()}
+    return _load(layout, lambda name: files[f"{layout.folder}/{name}"])
 
 
 def _load(layout: CifarFormat, read: Callable[[str], bytes]) -> tuple[Dataset, Dataset]:
