@@ -79,7 +79,7 @@ def load_cifar(layout: CifarFormat, data_dir: Path | None = None) -> tuple[Datas
     """The (train, test) sets of 32x32 colour images.
 
     data_dir: a folder with the tar file or with what it unpacks to; None means the cache, and a download if
-    need be. Raises InputError for a missing, altered or cut file, and for the Python version, which is pickles.
+    need be. Raises InputError for a missing, altered or cut file, and for the Python version, of pickles.
     """
     folder = data_dir or cache_folder() / layout.name
     unpacked = next((f for f in (folder / layout.folder, folder) if (f / layout.class_names).is_file()), None)
