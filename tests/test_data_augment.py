@@ -80,9 +80,7 @@ def test_random_resized_crop_shows_a_box_of_the_asked_share():
     area, ratio = heights * widths, widths / heights
     assert 0.23 < area.min() < 0.27 and 0.47 < area.max() < 0.52
     assert 0.72 < ratio.min() < 0.8 and 1.25 < ratio.max() < 1.37
-    assert (
-        crops[:, 0, 0, 0].min() < 3 and crops[:, -1, 0, 0].max() > 60
-    )  # boxes lie anywhere, up to the border
+    assert crops[:, 0, 0, 0].min() < 3 and crops[:, -1, 0, 0].max() > 60  # boxes lie anywhere, up to the border
     assert (np.diff(crops[..., 0], axis=1) >= 0).all()
 
 
@@ -106,12 +104,8 @@ def test_rotation_and_shear_move_pixels_where_geometry_says():
     np.testing.assert_allclose([y, abs(x)], [-10 * np.cos(angle), 10 * np.sin(angle)], atol=0.2)
     np.testing.assert_allclose(np.abs(centre(warps.shear_x(image, full(1.0, 1)))), [10, 3], atol=0.2)
     np.testing.assert_allclose(np.abs(centre(warps.shear_y(image, full(1.0, 1)))), [10, 0], atol=0.2)
-    np.testing.assert_allclose(
-        centre(warps.translate_x(image, full(0.4, 1))), [-10, 0.45 * 0.4 * 41], atol=0.1
-    )
-    np.testing.assert_allclose(
-        centre(warps.translate_y(image, full(-0.4, 1))), [-10 - 0.18 * 41, 0], atol=0.1
-    )
+    np.testing.assert_allclose(centre(warps.translate_x(image, full(0.4, 1))), [-10, 0.45 * 0.4 * 41], atol=0.1)
+    np.testing.assert_allclose(centre(warps.translate_y(image, full(-0.4, 1))), [-10 - 0.18 * 41, 0], atol=0.1)
     # The other sign is the other way round.
     left, right = (centre(warps.rotate(image, full(sign, 1)))[1] for sign in (-1.0, 1.0))
     assert abs(left + right) < 0.1 and abs(left - right) > 9
@@ -143,9 +137,7 @@ def like_pillow(strength):
 def test_colour_operations_agree_with_pillow(operation, strength, channels):
     rng = np.random.default_rng(5)
     # Different ranges for different images, one flat image, and smooth parts so that histograms have gaps.
-    images = (
-        random_images(6, 12, 14, channels) // np.array([1, 2, 3, 5, 1, 1], np.uint8)[:, None, None, None] + 7
-    )
+    images = random_images(6, 12, 14, channels) // np.array([1, 2, 3, 5, 1, 1], np.uint8)[:, None, None, None] + 7
     images[4] = 90
     images[5] = np.sort(rng.integers(0, 60, images[5].size, dtype=np.uint8)).reshape(images[5].shape)
     got = operation(images, full(strength, 6))
@@ -240,9 +232,7 @@ def test_augment_is_deterministic_and_leaves_its_input_alone():
     images, labels = random_images(16, 12, 12), np.arange(16) % 3
     before = images.copy()
     for seed in range(4):
-        first, second = (
-            augment(images, labels, 3, EVERYTHING, np.random.default_rng(seed)) for _ in range(2)
-        )
+        first, second = (augment(images, labels, 3, EVERYTHING, np.random.default_rng(seed)) for _ in range(2))
         np.testing.assert_array_equal(first[0], second[0])
         np.testing.assert_array_equal(first[1], second[1])
         assert first[1].shape == (16, 3) and first[0].shape == images.shape

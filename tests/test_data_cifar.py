@@ -110,9 +110,7 @@ def test_a_cut_list_of_class_names_is_refused(official, tmp_path):
     official.unpack(tmp_path)
     (tmp_path / official.layout.class_names).write_text("one\ntwo\n")
     message = refusal(official.layout, tmp_path)
-    assert (
-        f"{official.layout.class_names} of {official.layout.name} is altered: it lists 2 classes" in message
-    )
+    assert f"{official.layout.class_names} of {official.layout.name} is altered: it lists 2 classes" in message
 
 
 @pytest.mark.parametrize("pickles", ["cifar-10-python.tar.gz", "cifar-10-batches-py", "batches.meta"])
@@ -120,16 +118,12 @@ def test_the_python_version_is_refused_unread(tmp_path, pickles):
     (tmp_path / pickles).write_bytes(b"cos\nsystem\n")
     message = refusal(CIFAR10, tmp_path)
     assert pickles in message and "pickles, which can run code" in message
-    assert (
-        "put cifar-10-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz" in message
-    )
+    assert "put cifar-10-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz" in message
 
 
 def test_an_empty_folder_says_what_to_put_there(tmp_path):
     message = refusal(CIFAR100, tmp_path)
-    assert (
-        "neither cifar-100-binary.tar.gz nor cifar-100-binary/" in message and f"into {tmp_path}" in message
-    )
+    assert "neither cifar-100-binary.tar.gz nor cifar-100-binary/" in message and f"into {tmp_path}" in message
 
 
 def test_without_a_folder_the_file_comes_through_the_cache(official, tmp_path, monkeypatch):

@@ -92,9 +92,7 @@ def test_shrinking_is_antialiased():
 def test_data_sets_by_name():
     train, test = load_dataset("fashion-mini", image_size=14)
     assert train.image_size == test.image_size == 14
-    with pytest.raises(
-        InputError, match=r"did you mean 'fashion-mini'.*known are fashion-mini, fashion-mnist"
-    ):
+    with pytest.raises(InputError, match=r"did you mean 'fashion-mini'.*known are fashion-mini, fashion-mnist"):
         load_dataset("fashionmini")
     with pytest.raises(InputError, match="image size is 0 pixels"):
         load_dataset("fashion-mini", image_size=0)
@@ -109,8 +107,6 @@ def test_a_data_folder_for_a_set_that_takes_none_is_refused(tmp_path, name):
 
 def test_importing_the_package_stays_light():
     program = "import sys, tinyvit.data; print(*sys.modules)"
-    modules = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    ).stdout
+    modules = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     for heavy in ("PIL", "tqdm", "matplotlib", "cupy", "urllib.request"):
         assert heavy not in modules.split()

@@ -110,9 +110,7 @@ def test_a_broken_connection_is_resumed_by_the_next_call(server, tmp_path):
     message = refusal(remote(server.url()), tmp_path)
     assert "stopped at 500,000 of 1,000,000 bytes" in message and server.url() in message
     assert "run again to continue where it stopped" in message and str(tmp_path / "data.bin") in message
-    assert (tmp_path / "data.bin.part").read_bytes() == CONTENT[:500_000] and not (
-        tmp_path / "data.bin"
-    ).exists()
+    assert (tmp_path / "data.bin.part").read_bytes() == CONTENT[:500_000] and not (tmp_path / "data.bin").exists()
     server.behaviour = "ranges"
     assert download(remote(server.url()), tmp_path).read_bytes() == CONTENT
     assert server.asked == [None, "bytes=500000-"]

@@ -23,9 +23,7 @@ def test_fashion_mini_is_balanced_and_real():
     assert train.classes == 10 and train.image_size == 28 and train.channels == 1
     assert train.class_names[9] == "Ankle boot"
     # Trousers (1) are narrow and tall, bags (8) wide: the labels belong to the images.
-    columns = [
-        (train.images[train.labels == label].mean(axis=0) > 40).any(axis=(0, 2)).sum() for label in (1, 8)
-    ]
+    columns = [(train.images[train.labels == label].mean(axis=0) > 40).any(axis=(0, 2)).sum() for label in (1, 8)]
     assert columns[0] < columns[1]
 
 
@@ -68,9 +66,7 @@ NAMES = tuple(fashion_mnist.SHA256)
 def small_set(tmp_path, monkeypatch):
     """Four small IDX files, compressed, in a folder; the checksums are made to fit them."""
     rng = np.random.default_rng(0)
-    arrays = {
-        name: rng.integers(0, 10, (5, 28, 28) if "images" in name else (5,), dtype=np.uint8) for name in NAMES
-    }
+    arrays = {name: rng.integers(0, 10, (5, 28, 28) if "images" in name else (5,), dtype=np.uint8) for name in NAMES}
     contents = {
         name: bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
         for name, array in arrays.items()

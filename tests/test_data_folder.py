@@ -78,15 +78,11 @@ def test_a_class_may_be_called_train(tmp_path):
 
 def test_a_picture_is_resized_on_its_short_side_and_cropped_to_its_centre(tmp_path):
     # Three bands, 30 wide each: the centre square of the 90x30 picture is the middle band.
-    bands = np.repeat(np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8), 30, axis=1).repeat(
-        30, axis=0
-    )
+    bands = np.repeat(np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8), 30, axis=1).repeat(30, axis=0)
     Image.fromarray(bands).save(tmp_path / "wide.png")
     Image.fromarray(bands.transpose(1, 0, 2)).save(tmp_path / "high.png")
     for name in ("wide.png", "high.png"):
-        np.testing.assert_array_equal(
-            decode(tmp_path / name, 10)[2:-2, 2:-2], np.tile([0, 255, 0], (6, 6, 1))
-        )
+        np.testing.assert_array_equal(decode(tmp_path / name, 10)[2:-2, 2:-2], np.tile([0, 255, 0], (6, 6, 1)))
 
 
 def test_a_picture_taken_sideways_is_turned_upright(tmp_path):
@@ -103,11 +99,7 @@ def test_a_picture_taken_sideways_is_turned_upright(tmp_path):
 def test_every_kind_of_pixel_becomes_rgb(tmp_path, mode):
     grey = np.full((20, 20), 255, np.uint8)
     grey[:, :10] = 0
-    image = (
-        Image.fromarray(grey.astype(np.uint16) * 200)
-        if mode == "I;16"
-        else Image.fromarray(grey).convert(mode)
-    )
+    image = Image.fromarray(grey.astype(np.uint16) * 200) if mode == "I;16" else Image.fromarray(grey).convert(mode)
     path = tmp_path / ("picture.jpg" if mode == "CMYK" else "picture.png")
     image.save(path)
     seen = decode(path, 20)

@@ -51,9 +51,7 @@ def test_an_epoch_shows_every_image_once_with_its_label():
 
 def test_the_order_follows_from_seed_and_epoch():
     def order(seed, epoch):
-        return np.concatenate(
-            [numbers(images) for images, _ in Loader(numbered(), 10, seed=seed).batches(epoch)]
-        )
+        return np.concatenate([numbers(images) for images, _ in Loader(numbered(), 10, seed=seed).batches(epoch)])
 
     np.testing.assert_array_equal(order(1, 0), order(1, 0))
     assert not np.array_equal(order(1, 0), order(1, 1))

@@ -1,4 +1,4 @@
-"""Which array library an array belongs to. CuPy is never imported here: an array of its kind proves it is loaded."""
+"""Which array library an array belongs to. CuPy is never imported here: its arrays prove it is loaded."""
 
 import sys
 from types import ModuleType

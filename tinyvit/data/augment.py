@@ -37,9 +37,7 @@ class Augmentation:
         if self.random_resized_crop is not None:
             least, most = self.random_resized_crop
             if not 0 < least <= most <= 1:
-                raise InputError(
-                    f"random resized crop is {least} to {most}: give shares with 0 < least <= most <= 1"
-                )
+                raise InputError(f"random resized crop is {least} to {most}: give shares with 0 < least <= most <= 1")
         if self.shift < 0:
             raise InputError(f"shift is {self.shift} pixels: give 0 (off) or more")
         if self.rand_augment is not None:

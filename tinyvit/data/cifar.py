@@ -126,9 +126,7 @@ def _read_file(layout: CifarFormat, path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(
-            f"cannot read {path} ({error.strerror}): unpack {layout.archive.name} again"
-        ) from None
+        raise InputError(f"cannot read {path} ({error.strerror}): unpack {layout.archive.name} again") from None
     expected = (layout.train | layout.test).get(path.name)
     if expected and hashlib.md5(content, usedforsecurity=False).hexdigest() != expected:
         raise InputError(f"{path} is altered or cut short: unpack {layout.archive.name} again")
@@ -139,7 +137,5 @@ def _nothing_to_read(layout: CifarFormat, folder: Path) -> InputError:
     wanted = f"put {layout.archive.name} from {layout.archive.urls[0]} into {folder}"
     pickles = [*folder.glob("cifar-*-py*"), *folder.glob("batches.meta"), *folder.glob("meta")]
     if pickles:
-        return InputError(
-            f"{pickles[0]} is of the Python version, made of pickles, which can run code: {wanted}"
-        )
+        return InputError(f"{pickles[0]} is of the Python version, made of pickles, which can run code: {wanted}")
     return InputError(f"{folder} holds neither {layout.archive.name} nor {layout.folder}/: {wanted}")

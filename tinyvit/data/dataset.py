@@ -24,9 +24,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.dtype != np.uint8:
-            raise ValueError(
-                f"images are {self.images.dtype} {self.images.shape}; expected uint8 (N, H, W, C)"
-            )
+            raise ValueError(f"images are {self.images.dtype} {self.images.shape}; expected uint8 (N, H, W, C)")
         if self.labels.shape != self.images.shape[:1] or self.labels.dtype != np.int64:
             expected = f"int64 {self.images.shape[:1]}"
             raise ValueError(f"labels are {self.labels.dtype} {self.labels.shape}; expected {expected}")
@@ -52,9 +50,7 @@ class Dataset:
         """Height and width in pixels. Raises InputError when the images are not square."""
         height, width = self.images.shape[1:3]
         if height != width:
-            raise InputError(
-                f"images of {self.name!r} are {height}x{width}; expected square ones: crop or resize"
-            )
+            raise InputError(f"images of {self.name!r} are {height}x{width}; expected square ones: crop or resize")
         return height
 
     def limited(self, count: int) -> "Dataset":

@@ -47,9 +47,7 @@ def _find(path: Path) -> tuple[Pictures, Pictures]:
         return _split(_classes(path))
     test_folder = next((path / name for name in TEST_FOLDERS if (path / name).is_dir()), None)
     if test_folder is None:
-        raise InputError(
-            f"{path} has train/ but no test set: add a folder {', '.join(TEST_FOLDERS)} beside it"
-        )
+        raise InputError(f"{path} has train/ but no test set: add a folder {', '.join(TEST_FOLDERS)} beside it")
     train, test = _classes(path / "train"), _classes(test_folder)
     if train.keys() != test.keys():
         differing = ", ".join(sorted(train.keys() ^ test.keys()))

@@ -29,9 +29,7 @@ def shift(images: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray
     return np.ascontiguousarray(np.moveaxis(moved, 1, -1))
 
 
-def random_resized_crop(
-    images: np.ndarray, scale: tuple[float, float], rng: np.random.Generator
-) -> np.ndarray:
+def random_resized_crop(images: np.ndarray, scale: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
     """Cuts a random box out of each image and stretches it to the whole size.
 
     The box covers a share of the image's area drawn from ``scale`` and is 3/4 to 4/3 as wide as high, as for

@@ -13,9 +13,7 @@ from tinyvit.errors import InputError, unknown
 DATASETS = ("fashion-mini", "fashion-mnist", "cifar10", "cifar100", "folder:PATH")
 
 
-def load_dataset(
-    name: str, *, image_size: int | None = None, data_dir: Path | None = None
-) -> tuple[Dataset, Dataset]:
+def load_dataset(name: str, *, image_size: int | None = None, data_dir: Path | None = None) -> tuple[Dataset, Dataset]:
     """The (train, test) sets called ``name``, one of DATASETS, with square images of ``image_size`` pixels.
 
     image_size: None keeps the data's own size: 28 for Fashion-MNIST, 32 for CIFAR, 64 for a folder.

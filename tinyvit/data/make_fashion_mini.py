@@ -23,9 +23,7 @@ TEST_PER_CLASS = 200
 
 def choose(labels: np.ndarray, per_class: int, rng: np.random.Generator) -> np.ndarray:
     """Indices of ``per_class`` random images of every class, in the order they have in the whole set."""
-    drawn = [
-        rng.choice(np.flatnonzero(labels == label), per_class, replace=False) for label in np.unique(labels)
-    ]
+    drawn = [rng.choice(np.flatnonzero(labels == label), per_class, replace=False) for label in np.unique(labels)]
     return np.sort(np.concatenate(drawn))
 
 
@@ -54,19 +52,13 @@ def make(train: Dataset, test: Dataset, path: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Make the embedded data set fashion-mini from Fashion-MNIST."
-    )
+    parser = argparse.ArgumentParser(description="Make the embedded data set fashion-mini from Fashion-MNIST.")
     parser.add_argument("--data-dir", type=Path, help="folder with Fashion-MNIST's four files")
-    parser.add_argument(
-        "--out", type=Path, default=FILE, help="the .npz file to write (default: %(default)s)"
-    )
+    parser.add_argument("--out", type=Path, default=FILE, help="the .npz file to write (default: %(default)s)")
     options = parser.parse_args()
     digest = make(*load_fashion_mnist(options.data_dir), options.out)
     print(f"{options.out}: {options.out.stat().st_size:,} bytes, sha256 {digest}")
-    print(
-        "the same as SHA256 in fashion_mini.py" if digest == SHA256 else "SHA256 in fashion_mini.py differs"
-    )
+    print("the same as SHA256 in fashion_mini.py" if digest == SHA256 else "SHA256 in fashion_mini.py differs")
 
 
 if __name__ == "__main__":

@@ -24,9 +24,7 @@ OPERATIONS = (  # the paper's list, section 3
 )
 
 
-def rand_augment(
-    images: np.ndarray, operations: int, magnitude: float, rng: np.random.Generator
-) -> np.ndarray:
+def rand_augment(images: np.ndarray, operations: int, magnitude: float, rng: np.random.Generator) -> np.ndarray:
     """Applies ``operations`` random operations to each image, at ``magnitude`` (0 to 10) with a random sign.
 
     images: uint8 (B, H, W, C). Images that drew the same operation are worked on together.

@@ -54,9 +54,19 @@ def cost(config: ViTConfig) -> Cost:
     block_products = n * (4 * d * d + 2 * d * m) + 2 * n * n * d
     own = [model.class_token, model.position]
     layers = [
-        Layer("patch embedding", (patches, d), _count(model.patch_embedding), patches * config.patch_size**2 * config.channels * d),
+        Layer(
+            "patch embedding",
+            (patches, d),
+            _count(model.patch_embedding),
+            patches * config.patch_size**2 * config.channels * d,
+        ),
         Layer("class token, position", (n, d), sum(_count(part) for part in own), 0),
-        Layer(f"{config.depth} encoder blocks", (n, d), sum(_count(b) for b in model.blocks), config.depth * block_products),
+        Layer(
+            f"{config.depth} encoder blocks",
+            (n, d),
+            sum(_count(b) for b in model.blocks),
+            config.depth * block_products,
+        ),
         Layer("final norm, pooling", (d,), _count(model.norm), 0),
     ]
     if model.representation is not None:

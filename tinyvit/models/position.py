@@ -37,8 +37,8 @@ class LearnedPosition2D(Module):
 
 
 class SinusoidalPosition(Module):
-    """Fixed: sines and cosines of row and column at D/4 wavelengths from 2 pi to 20000 pi (Vaswani et al., 2017), joined;
-    zeros for the class token. Nothing is learned."""
+    """Fixed: sines and cosines of row and column at D/4 wavelengths from 2 pi to 20000 pi (Vaswani et al.,
+    2017), joined; zeros for the class token. Nothing is learned."""
 
     def __init__(self, config: ViTConfig):
         quarter = config.width // 4

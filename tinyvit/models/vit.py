@@ -74,7 +74,9 @@ class ViT(Module):
         images, config = as_tensor(images), self.config
         expected = (config.image_size, config.image_size, config.channels)
         if images.shape[1:] != expected:
-            raise ValueError(f"images have shape {images.shape}: this model takes (batch, {', '.join(map(str, expected))})")
+            raise ValueError(
+                f"images have shape {images.shape}: this model takes (batch, {', '.join(map(str, expected))})"
+            )
         z = self.patch_embedding(images)
         if self.class_token is not None:
             z = concatenate([broadcast_to(self.class_token, (len(z), 1, config.width)), z], axis=1)

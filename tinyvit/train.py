@@ -1,0 +1,197 @@
+"""python -m tinyvit.train: train a Vision Transformer from scratch."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from tinyvit import commands
+from tinyvit.analysis import draw_curves
+from tinyvit.data import DATASETS, Augmentation, Dataset
+from tinyvit.errors import InputError, unknown
+from tinyvit.models import SIZES, ViTConfig
+from tinyvit.training import Recipe, fit
+from tinyvit.training.console import Console
+from tinyvit.training.fit import Diverged
+from tinyvit.training.recipe import RECIPES, default_augmentation
+from tinyvit.training.run import Run
+from tinyvit.training.settings import DataSettings, Settings
+from tinyvit.training.workers import available_cores
+
+INTERRUPTED = 130  # the shell's exit status for Ctrl-C
+
+
+def parser() -> commands.Parser:
+    """Every option's default is None: what was not given comes from the recipe of the size and the data set."""
+    made = commands.Parser(
+        prog="python -m tinyvit.train",
+        description="Train a Vision Transformer from scratch.",
+        epilog="Without options, a nano model learns the embedded data set in about a minute.",
+        argument_default=None,
+    )
+    made.add_argument(
+        "--resume", type=Path, metavar="RUN", help="go on with the run in this folder, with its own settings"
+    )
+    made.add_argument("--out", type=Path, help="folder of the run (default runs/SIZE-DATA)")
+    commands.add_device(made)
+
+    data = made.add_argument_group("data")
+    data.add_argument("--data", help=f"{', '.join(DATASETS)} (default fashion-mini, which comes with tinyvit)")
+    data.add_argument("--data-dir", help="folder that holds the files of the data set")
+    data.add_argument("--limit-train", type=int, help="use so many training images")
+    data.add_argument("--limit-test", type=int, help="use so many test images")
+
+    model = made.add_argument_group("model")
+    model.add_argument("--size", help=f"{', '.join(SIZES)} (default nano)")
+    model.add_argument("--image-size", type=int, help="resize images to so many pixels")
+    model.add_argument("--patch-size", type=int, help="pixels (default: chosen by the image size)")
+    for name in ("width", "depth", "heads", "mlp-width"):
+        model.add_argument(f"--{name}", type=int, help=f"instead of the size's {name.replace('-', ' ')}")
+    model.add_argument("--pool", help="class_token or mean")
+    model.add_argument("--position-embedding", help="learned, learned_2d, sinusoidal or none")
+    model.add_argument("--representation", type=int, help="width of a hidden layer before the head")
+    model.add_argument("--gelu", help="tanh or exact")
+    model.add_argument("--dropout", type=float, help="rate, as in the paper's Table 3")
+    model.add_argument("--stochastic-depth", type=float, help="rate of the last block")
+
+    recipe = made.add_argument_group("recipe")
+    recipe.add_argument("--epochs", type=int)
+    recipe.add_argument("--batch-size", type=int)
+    recipe.add_argument("--accumulate", type=int, help="pass each batch in so many parts, to save memory")
+    recipe.add_argument("--optimizer", help="adamw or sgd")
+    recipe.add_argument("--lr", type=float, dest="learning_rate", help="the learning rate's peak")
+    recipe.add_argument("--weight-decay", type=float)
+    recipe.add_argument("--warmup-epochs", type=float)
+    recipe.add_argument("--schedule", help="cosine, linear or constant")
+    recipe.add_argument("--clip", type=float, help="largest norm of the gradient, 0 for no limit")
+    recipe.add_argument("--loss", help="softmax or sigmoid")
+    recipe.add_argument("--label-smoothing", type=float)
+    recipe.add_argument("--ema", type=float, help="decay of the weights' moving average, 0 for none")
+    recipe.add_argument("--seed", type=int)
+    recipe.add_argument("--workers", type=int, help="threads (default: one a core)")
+
+    augmentation = made.add_argument_group("augmentation")
+    augmentation.add_argument("--flip", action=argparse.BooleanOptionalAction, help="mirror half of the images")
+    augmentation.add_argument("--shift", type=int, help="by at most so many pixels")
+    augmentation.add_argument(
+        "--random-resized-crop", type=float, nargs=2, metavar=("LEAST", "MOST"), help="share of the area"
+    )
+    augmentation.add_argument("--rand-augment", type=float, nargs=2, metavar=("OPERATIONS", "MAGNITUDE"))
+    augmentation.add_argument("--erasing", type=float, help="probability of erasing a rectangle")
+    augmentation.add_argument("--mixup", type=float, help="alpha")
+    augmentation.add_argument("--cutmix", type=float, help="alpha")
+    return made
+
+
+def main() -> int:
+    given = {name: value for name, value in vars(parser().parse_args()).items() if value is not None}
+    commands.check_device(given.pop("device"))
+    if "resume" in given:
+        folder = given.pop("resume")
+        if given:
+            options = ", ".join("--" + name.replace("_", "-") for name in given)
+            raise InputError(f"--resume takes its settings from {folder / 'config.json'}: leave out {options}")
+        run = Run.open(folder)
+        train, test = run.settings.data.load()
+        check_fits(run.settings, train)
+    else:
+        out = given.pop("out", None)
+        size = given.pop("size", "nano")
+        settings, train, test = new_settings(size, given)
+        run = Run.create(out or free_folder(Path("runs") / f"{size}-{settings.data.name.split(':')[0]}"), settings)
+
+    console = Console(run, len(train), len(test))
+    try:
+        outcome = fit(run, train, test, console)
+    except Diverged as error:
+        kept = (
+            f"the last good checkpoint is {run.checkpoint_path}"
+            if run.checkpoint_path.exists()
+            else "nothing was saved"
+        )
+        raise InputError(f"{error}; {kept}: train anew with a lower --lr or a longer --warmup-epochs") from error
+    finally:
+        console.close()
+    if outcome.progress.history:
+        draw_curves(outcome.progress.history, run.folder / "curves.png")
+    console.finish(outcome)
+    return INTERRUPTED if outcome.interrupted else 0
+
+
+def new_settings(size: str, given: dict) -> tuple[Settings, Dataset, Dataset]:
+    """The settings of a new run, from the options given and the recipes, and its images.
+
+    Raises:
+        InputError: options that are unknown, out of range, or don't fit together or the data.
+    """
+    if size not in SIZES:
+        raise unknown("size", size, SIZES)
+    name = given.pop("data", "fashion-mini")
+    if name.startswith("folder:"):
+        name = f"folder:{Path(name.removeprefix('folder:')).resolve()}"  # so that a resumed run finds it from anywhere
+    data_dir = given.pop("data_dir", None)
+    data = DataSettings(
+        name,
+        data_dir and str(Path(data_dir).resolve()),
+        *(given.pop(field, None) for field in ("image_size", "limit_train", "limit_test")),
+    )
+    recipe = new_recipe(size, name, given)
+    train, test = data.load()
+    patch_size = given.pop("patch_size", None) or default_patch_size(train.image_size)
+    config = ViTConfig.named(
+        size,
+        image_size=train.image_size,
+        patch_size=patch_size,
+        channels=train.channels,
+        classes=train.classes,
+        **given,
+    )
+    return Settings(config, recipe, data), train, test
+
+
+def new_recipe(size: str, data: str, given: dict) -> Recipe:
+    """Take the recipe's options out of ``given`` and put them over the recipes of size and data set."""
+    if "random_resized_crop" in given:
+        given["random_resized_crop"] = tuple(given["random_resized_crop"])
+    if "rand_augment" in given:
+        operations, magnitude = given["rand_augment"]
+        given["rand_augment"] = (int(operations), magnitude)
+    wanted = {f.name: given.pop(f.name) for f in dataclasses.fields(Augmentation) if f.name in given}
+    augmentation = dataclasses.replace(default_augmentation(data), **wanted)
+    wanted = {f.name: given.pop(f.name) for f in dataclasses.fields(Recipe) if f.name in given}
+    return Recipe(**{"workers": available_cores(), **RECIPES[size], "augmentation": augmentation, **wanted})
+
+
+def default_patch_size(image_size: int) -> int:
+    """The largest divisor of the image size, up to 16, that leaves at least 64 patches; 16 below 32 pixels."""
+    least = 8 if image_size >= 32 else 4
+    fitting = [p for p in range(1, 17) if image_size % p == 0 and image_size // p >= least]
+    return max(fitting, default=1)
+
+
+def check_fits(settings: Settings, train: Dataset) -> None:
+    """Refuse data that is no longer what the run was started with.
+
+    Raises:
+        InputError: another number of classes or another image shape.
+    """
+    model = settings.model
+    expected = (model.image_size, model.channels, model.classes)
+    found = (train.image_size, train.channels, train.classes)
+    if expected != found:
+        raise InputError(
+            f"{settings.data.name} has changed since the run began: "
+            f"(image size, channels, classes) were {expected} and are {found}"
+        )
+
+
+def free_folder(wanted: Path) -> Path:
+    """``wanted``, or with the first number behind it that is not taken."""
+    folder, number = wanted, 1
+    while folder.exists():
+        number += 1
+        folder = wanted.with_name(f"{wanted.name}-{number}")
+    return folder
+
+
+if __name__ == "__main__":
+    commands.run(main)

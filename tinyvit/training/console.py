@@ -1,0 +1,97 @@
+"""What a training run shows on the terminal: header, progress bar, a row an epoch, and how to go on."""
+
+from tqdm import tqdm
+
+from tinyvit.models import cost
+from tinyvit.training.fit import Outcome
+from tinyvit.training.run import Progress, Run
+from tinyvit.training.step import StepResult
+
+COLUMNS = "epoch   train loss   train acc   test acc        lr   images/s"
+
+
+class Console:
+    """Reports to standard output; the bar goes to standard error and only to a terminal."""
+
+    def __init__(self, run: Run, train_images: int, test_images: int):
+        self.run, self.train_images, self.test_images = run, train_images, test_images
+        self.bar: tqdm | None = None
+
+    def start(self, progress: Progress, steps_an_epoch: int) -> None:
+        model, recipe, data = self.run.settings.model, self.run.settings.recipe, self.run.settings.data
+        price = cost(model)
+        copies = 3 + recipe.workers + (recipe.optimizer == "adamw") - 1 + bool(recipe.ema)
+        memory = price.training_bytes(-(-recipe.batch_size // recipe.accumulate), copies)
+        steps = recipe.epochs * steps_an_epoch
+        print(f"tinyvit    training from scratch, into {self.run.folder}")
+        print(f"device     CPU, {recipe.workers} worker{'s' * (recipe.workers > 1)}, float32")
+        print(
+            f"data       {data.name}: {self.train_images:,} training and {self.test_images:,} test images, "
+            f"{model.classes} classes"
+        )
+        print(
+            f"model      width {model.width}, depth {model.depth}, {model.heads} heads, MLP {model.mlp_width}; "
+            f"{model.image_size} px in {model.grid} x {model.grid} patches of {model.patch_size}; "
+            f"{price.parameters:,} parameters"
+        )
+        print(
+            f"recipe     {recipe.epochs} epochs of {steps_an_epoch} steps, batch {recipe.batch_size}, "
+            f"{recipe.optimizer}, lr {recipe.learning_rate:g}, {recipe.schedule}; about {0.15 + memory / 1e9:.1f} GB of memory"
+        )
+        if progress.epoch or progress.step:
+            print(f"resumed    after epoch {progress.epoch}, step {progress.step}")
+        print(f"\n{COLUMNS}")
+        for row in progress.history:
+            print(_row(row))
+        done = progress.epoch * steps_an_epoch + progress.step
+        # disable=None: no bar where standard error is a file or a pipe.
+        self.bar = tqdm(total=steps, initial=done, unit="step", leave=False, disable=None, dynamic_ncols=True)
+
+    def step(self, progress: Progress, result: StepResult) -> None:
+        self.bar.set_description(f"epoch {progress.epoch + 1}", refresh=False)
+        self.bar.set_postfix(
+            {
+                "loss": f"{progress.loss / progress.images:.3f}",
+                "accuracy": f"{progress.correct / progress.images:.1%}",
+                "images/s": f"{progress.images / progress.seconds:.0f}",
+            },
+            refresh=False,
+        )
+        self.bar.update()
+
+    def epoch(self, row: dict) -> None:
+        tqdm.write(_row(row))
+
+    def close(self) -> None:
+        """Take the bar off the screen."""
+        if self.bar is not None:
+            self.bar.close()
+
+    def finish(self, outcome: Outcome) -> None:
+        """Say how it went, where everything is and what to do next."""
+        folder, history = self.run.folder, outcome.progress.history
+        if outcome.interrupted:
+            print(
+                f"\nstopped; everything is saved in {folder}. Go on with\n  python -m tinyvit.train --resume {folder}"
+            )
+            return
+        best = max(history, key=lambda row: row["test_accuracy"])
+        print(
+            f"\ntest accuracy  {history[-1]['test_accuracy']:.2%} "
+            f"(best {best['test_accuracy']:.2%}, epoch {best['epoch']})"
+        )
+        print(f"time           {_minutes(sum(row['seconds'] for row in history))} of training")
+        print(f"folder         {folder}: model.safetensors, best.safetensors, metrics.jsonl, curves.png, config.json")
+        print(f"try next       python -m tinyvit.evaluate {folder}")
+        print(f"               python -m tinyvit.predict {folder} IMAGE...")
+
+
+def _row(row: dict) -> str:
+    return (
+        f"{row['epoch']:>5} {row['train_loss']:>12.4f} {row['train_accuracy']:>11.2%} {row['test_accuracy']:>10.2%} "
+        f"{row['learning_rate']:>9.2g} {row['images_per_second']:>10.0f}"
+    )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"

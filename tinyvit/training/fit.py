@@ -1,0 +1,122 @@
+"""The training loop."""
+
+import dataclasses
+import math
+import time
+from typing import Protocol
+
+from tinyvit.data import Dataset, Loader
+from tinyvit.models import ViT
+from tinyvit.training.evaluation import Evaluation, evaluate
+from tinyvit.training.interrupt import interruptible
+from tinyvit.training.recipe import Recipe
+from tinyvit.training.run import Progress, Run
+from tinyvit.training.schedule import learning_rate_at
+from tinyvit.training.step import StepResult, TrainStep
+from tinyvit.training.workers import Workers
+
+
+class Diverged(RuntimeError):
+    """The loss or the gradient is no longer a number."""
+
+
+class Report(Protocol):
+    """What the loop tells while it runs."""
+
+    def start(self, progress: Progress, steps_an_epoch: int) -> None: ...
+
+    def step(self, progress: Progress, result: StepResult) -> None: ...
+
+    def epoch(self, row: dict) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a run ended: all it did, whether it was interrupted, and the last evaluation (None if there was none)."""
+
+    progress: Progress
+    interrupted: bool
+    evaluation: Evaluation | None
+
+
+def fit(run: Run, train: Dataset, test: Dataset, report: Report) -> Outcome:
+    """Train from the run's checkpoint, or from the start, to its last epoch; save after each.
+
+    With the same settings the result is the same to the last bit, however often it was stopped and resumed.
+
+    Raises:
+        Diverged: the loss is no longer finite; the checkpoint of the last whole epoch stays.
+        InputError: a checkpoint that cannot be read, or a file that cannot be written.
+    """
+    recipe = run.settings.recipe
+    model = ViT(run.settings.model, seed=recipe.seed)
+    loader = Loader(train, recipe.batch_size, seed=recipe.seed, augmentation=recipe.augmentation)
+    evaluation = None
+    with Workers(recipe.workers) as workers, interruptible() as interrupted:
+        state = TrainStep(model, recipe, workers)
+        progress = run.load_checkpoint(state)
+        report.start(progress, loader.steps)
+        while progress.epoch < recipe.epochs:
+            _run_epoch(state, loader, progress, report, interrupted)
+            if progress.step < loader.steps:
+                run.save_checkpoint(state, progress)
+                return Outcome(progress, True, evaluation)
+            with state.flat.replaced_by(state.evaluated_parameters):
+                evaluation = evaluate(model, test, workers)
+            row = _finish_epoch(progress, evaluation, recipe, loader.steps)
+            improved = row["test_accuracy"] == progress.best_accuracy
+            run.save_epoch(state, progress, train.class_names, improved)
+            report.epoch(row)
+            if interrupted():
+                return Outcome(progress, progress.epoch < recipe.epochs, evaluation)
+    return Outcome(progress, False, evaluation)
+
+
+def _run_epoch(state: TrainStep, loader: Loader, progress: Progress, report: Report, interrupted) -> None:
+    """Steps to the end of the epoch, or to the one after which an interruption was asked for."""
+    since = time.perf_counter()
+    for images, targets in loader.batches(progress.epoch, start=progress.step):
+        step = progress.epoch * loader.steps + progress.step
+        result = state(images, targets, step, _learning_rate(state.recipe, loader.steps, step))
+        if not (math.isfinite(result.loss) and math.isfinite(result.gradient_norm)):
+            what = "loss" if not math.isfinite(result.loss) else "gradient"
+            raise Diverged(f"the {what} is no longer a number at epoch {progress.epoch + 1}, step {progress.step + 1}")
+        progress.step += 1
+        progress.loss += result.loss * len(images)
+        progress.correct += result.correct
+        progress.images += len(images)
+        now = time.perf_counter()
+        progress.seconds, since = progress.seconds + now - since, now
+        report.step(progress, result)
+        if interrupted():
+            return
+
+
+def _learning_rate(recipe: Recipe, steps_an_epoch: int, step: int) -> float:
+    return learning_rate_at(
+        step,
+        peak=recipe.learning_rate,
+        steps=recipe.epochs * steps_an_epoch,
+        warmup_steps=round(recipe.warmup_epochs * steps_an_epoch),
+        schedule=recipe.schedule,
+    )
+
+
+def _finish_epoch(progress: Progress, evaluation: Evaluation, recipe: Recipe, steps_an_epoch: int) -> dict:
+    """Add the epoch's row to the history and start counting the next epoch."""
+    last_step = (progress.epoch + 1) * steps_an_epoch - 1
+    row = {
+        "epoch": progress.epoch + 1,
+        "train_loss": progress.loss / progress.images,
+        "train_accuracy": progress.correct / progress.images,
+        "test_loss": evaluation.loss,
+        "test_accuracy": evaluation.accuracy,
+        "learning_rate": _learning_rate(recipe, steps_an_epoch, last_step),
+        "images_per_second": progress.images / progress.seconds,
+        "seconds": progress.seconds,
+    }
+    progress.history.append(row)
+    progress.epoch += 1
+    progress.step = progress.correct = progress.images = 0
+    progress.loss = progress.seconds = 0.0
+    return row

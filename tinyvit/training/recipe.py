@@ -1,0 +1,109 @@
+"""Recipe: how a model is trained, and the recipes that come with the sizes and the data sets."""
+
+import dataclasses
+
+from tinyvit.data import Augmentation
+from tinyvit.errors import InputError, unknown
+
+CHOICES = {
+    "optimizer": ("adamw", "sgd"),
+    "schedule": ("cosine", "linear", "constant"),
+    "loss": ("softmax", "sigmoid"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Everything that decides how a training run goes, next to the model and the data.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images a step; a rest that fills no batch is left out of the epoch.
+        accumulate: parts in which a batch passes through the model one after the other, to save memory.
+        optimizer: "adamw" or "sgd" (momentum 0.9).
+        learning_rate: its peak.
+        weight_decay: of matrices, multiplied by the learning rate as in torch.optim.AdamW.
+        warmup_epochs: epochs (or a part of one) in which the learning rate rises linearly.
+        schedule: how it falls after that: "cosine", "linear" or "constant" (not at all).
+        clip: the largest norm of the whole gradient; 0 for no limit.
+        loss: "softmax" or "sigmoid" cross-entropy.
+        label_smoothing: the share of each target that is spread over all classes.
+        ema: keep this share of the moving average of the weights at each step; 0 for no average.
+        augmentation: what is done to training images.
+        seed: of initial weights, order, augmentation and dropout.
+        workers: threads; the last digits of a result depend on their number.
+
+    Raises:
+        InputError: a value out of range.
+    """
+
+    epochs: int = 10
+    batch_size: int = 128
+    accumulate: int = 1
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup_epochs: float = 1.0
+    schedule: str = "cosine"
+    clip: float = 1.0
+    loss: str = "softmax"
+    label_smoothing: float = 0.0
+    ema: float = 0.0
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+    seed: int = 0
+    workers: int = 1
+
+    def __post_init__(self):
+        for field in ("epochs", "batch_size", "accumulate", "workers"):
+            _check(self, field, getattr(self, field) >= 1, "at least 1")
+        for field in ("weight_decay", "warmup_epochs", "clip", "seed"):
+            _check(self, field, getattr(self, field) >= 0, "at least 0")
+        _check(self, "learning_rate", self.learning_rate > 0, "more than 0")
+        for field in ("label_smoothing", "ema"):
+            _check(self, field, 0 <= getattr(self, field) < 1, "at least 0 and less than 1")
+        if self.accumulate > self.batch_size:
+            raise InputError(f"accumulate {self.accumulate} is more than the {self.batch_size} images of a batch")
+        for field, known in CHOICES.items():
+            if getattr(self, field) not in known:
+                raise unknown(field, getattr(self, field), known)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Recipe":
+        """The recipe that ``dataclasses.asdict`` turned into ``values``, read back from a file.
+
+        Raises:
+            InputError: fields that this version does not know, or values out of range.
+        """
+        try:
+            augmentation = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in values["augmentation"].items()
+            }
+            return cls(**{**values, "augmentation": Augmentation(**augmentation)})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"the recipe cannot be read ({error}): was config.json changed by hand?") from error
+
+
+def _check(recipe: Recipe, field: str, fine: bool, expected: str) -> None:
+    if not fine:
+        raise InputError(f"{field.replace('_', ' ')} is {getattr(recipe, field)}: it must be {expected}")
+
+
+RECIPES: dict[str, dict] = {
+    "nano": {"epochs": 40, "learning_rate": 3e-3, "ema": 0.99},
+    "tiny": {"epochs": 9, "learning_rate": 1e-3, "ema": 0.99},
+    "small": {"epochs": 30, "learning_rate": 1e-3, "warmup_epochs": 3.0, "ema": 0.999},
+    "base": {"epochs": 100, "learning_rate": 5e-4, "warmup_epochs": 5.0, "ema": 0.9998},
+    "large": {"epochs": 100, "learning_rate": 3e-4, "warmup_epochs": 5.0, "ema": 0.9998},
+    "huge": {"epochs": 100, "learning_rate": 2e-4, "warmup_epochs": 5.0, "ema": 0.9998},
+}
+"""What each size changes of the recipe. Those of nano and tiny are tuned on fashion-mini, the others a start."""
+
+
+def default_augmentation(data: str) -> Augmentation:
+    """What suits a data set: grey 28-pixel images bear only a shift by one pixel, photographs more."""
+    if data.startswith("fashion"):
+        return Augmentation(flip=True, shift=1)
+    if data.startswith("cifar"):
+        return Augmentation(flip=True, shift=4)
+    return Augmentation(flip=True, random_resized_crop=(0.35, 1.0))

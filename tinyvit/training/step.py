@@ -1,0 +1,122 @@
+"""One training step: a batch in, better parameters out."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from tinyvit import kernels
+from tinyvit.autograd import gradients, sigmoid_cross_entropy, softmax_cross_entropy
+from tinyvit.models import ViT
+from tinyvit.nn import training_mode
+from tinyvit.training.flat import FlatParameters
+from tinyvit.training.optimizers import SGD, AdamW
+from tinyvit.training.recipe import Recipe
+from tinyvit.training.workers import Workers, split
+
+LOSSES = {"softmax": softmax_cross_entropy, "sigmoid": sigmoid_cross_entropy}
+
+
+@dataclasses.dataclass(frozen=True)
+class StepResult:
+    """The mean loss over the batch, how many images were classified correctly, the gradient's norm before clipping."""
+
+    loss: float
+    correct: int
+    gradient_norm: float
+
+
+class TrainStep:
+    """The state that changes from step to step, and the step itself.
+
+    Attributes:
+        flat: the model's parameters.
+        average: an exponential moving average of them (Polyak averaging, paper Table 2), or None.
+    """
+
+    def __init__(self, model: ViT, recipe: Recipe, workers: Workers):
+        self.model, self.recipe, self.workers = model, recipe, workers
+        self.flat = FlatParameters(model)
+        optimizer = {"adamw": AdamW, "sgd": SGD}[recipe.optimizer]
+        self.optimizer = optimizer(self.flat, weight_decay=recipe.weight_decay)
+        self.average = self.flat.data.copy() if recipe.ema else None
+        self._gradients = [self.flat.zeros() for _ in range(workers.count)]
+
+    @property
+    def evaluated_parameters(self) -> np.ndarray:
+        """What is evaluated and saved as the model: the average if there is one."""
+        return self.flat.data if self.average is None else self.average
+
+    def __call__(self, images: np.ndarray, targets: np.ndarray, step: int, learning_rate: float) -> StepResult:
+        """Run step number ``step`` (from 0): images (B, H, W, C), targets int labels (B,) or distributions (B, K).
+
+        A loss or gradient that is not finite changes nothing and is returned as it is.
+        """
+        targets = smoothed(targets, self.model.config.classes, self.recipe.label_smoothing)
+        loss, correct = self._accumulate(images, targets, step)
+        norm = math.sqrt(sum(self.workers.map(self._summed_squares, self.flat.parts(self.workers.count))))
+        if math.isfinite(loss) and math.isfinite(norm):
+            clip = self.recipe.clip
+            scale = clip / norm if clip and norm > clip else 1.0
+            self.workers.map(
+                lambda part: self._update(*part, scale, learning_rate, step),
+                self.flat.parts(self.workers.count),
+            )
+        return StepResult(loss, correct, norm)
+
+    def _accumulate(self, images: np.ndarray, targets: np.ndarray, step: int) -> tuple[float, int]:
+        """Leave in each worker's gradient array the gradient of its share of the batch's mean loss."""
+        used = self.workers.count * self.recipe.accumulate
+        shares = split(len(images), used)
+        for gradient in self._gradients:
+            gradient.fill(0)
+        loss, correct = 0.0, 0
+        # With accumulation the batch passes in several rounds, of which only one at a time takes memory.
+        for first in range(0, len(shares), self.workers.count):
+            indices = range(first, min(first + self.workers.count, len(shares)))
+            for part in self.workers.map(lambda i: self._share(images, targets, shares[i], i, step), indices):
+                loss += part[0]
+                correct += part[1]
+        return loss, correct
+
+    def _share(self, images: np.ndarray, targets: np.ndarray, share: slice, index: int, step: int) -> tuple[float, int]:
+        images_here, targets_here = images[share], targets[share]
+        fraction = len(images_here) / len(images)
+        # Random numbers that depend on (seed, step, share) alone, so that a resumed run draws the same.
+        with training_mode(np.random.default_rng([self.recipe.seed, step, index])):
+            logits = self.model(images_here)
+            loss = LOSSES[self.recipe.loss](logits, targets_here)
+        correct = int(np.sum(logits.data.argmax(axis=1) == targets_here.argmax(axis=1)))
+        found = gradients(loss, self.flat.parameters, fraction)
+        own = self._gradients[index % self.workers.count]
+        if index < self.workers.count:
+            self.flat.gather(found, out=own)
+        else:
+            own += self.flat.gather(found, out=self.flat.zeros())
+        return loss.item() * fraction, correct
+
+    def _summed_squares(self, part: tuple[slice, bool]) -> float:
+        """Sum the workers' gradients into the first one's, always in the same order; give the sum of squares."""
+        total = self._gradients[0][part[0]]
+        for other in self._gradients[1:]:
+            total += other[part[0]]
+        return kernels.squared_norm(total)
+
+    def _update(self, part: slice, decays: bool, scale: float, learning_rate: float, step: int) -> None:
+        self.optimizer.update(part, decays, self._gradients[0], scale, learning_rate, step + 1)
+        if self.average is not None:
+            # Early on the average must forget the random start faster than it will later.
+            keep = min(self.recipe.ema, (1 + step) / (10 + step))
+            average = self.average[part]
+            average += (1 - keep) * (self.flat.data[part] - average)
+
+
+def smoothed(targets: np.ndarray, classes: int, label_smoothing: float) -> np.ndarray:
+    """Targets as distributions (B, K), a share ``label_smoothing`` of each spread evenly (Szegedy et al., 2016)."""
+    if targets.ndim == 1:
+        one_hot = np.zeros((len(targets), classes), np.float32)
+        one_hot[np.arange(len(targets)), targets] = 1
+        targets = one_hot
+    if label_smoothing:
+        targets = targets * np.float32(1 - label_smoothing) + np.float32(label_smoothing / classes)
+    return targets
