@@ -14,6 +14,6 @@ class InputError(ValueError):
 def unknown(kind: str, given: str, known: Iterable[str]) -> InputError:
     """The error for a name that is not among ``known``, with the nearest one as a suggestion."""
     known = list(known)
-    near = difflib.get_close_matches(given.lower(), known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(given).lower(), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return InputError(f"unknown {kind} {given!r}: {hint}known are {', '.join(known)}")

@@ -13,7 +13,7 @@ from tinyvit.training import Recipe, fit
 from tinyvit.training.console import Console
 from tinyvit.training.fit import Diverged
 from tinyvit.training.recipe import RECIPES, default_augmentation
-from tinyvit.training.run import Run
+from tinyvit.training.run import Run, check_fits
 from tinyvit.training.settings import DataSettings, Settings
 from tinyvit.training.workers import available_cores
 
@@ -92,7 +92,7 @@ def main() -> int:
             raise InputError(f"--resume takes its settings from {folder / 'config.json'}: leave out {options}")
         run = Run.open(folder)
         train, test = run.settings.data.load()
-        check_fits(run.settings, train)
+        check_fits(run.settings.model, train)
     else:
         out = given.pop("out", None)
         size = given.pop("size", "nano")
@@ -166,22 +166,6 @@ def default_patch_size(image_size: int) -> int:
     least = 8 if image_size >= 32 else 4
     fitting = [p for p in range(1, 17) if image_size % p == 0 and image_size // p >= least]
     return max(fitting, default=1)
-
-
-def check_fits(settings: Settings, train: Dataset) -> None:
-    """Refuse data that is no longer what the run was started with.
-
-    Raises:
-        InputError: another number of classes or another image shape.
-    """
-    model = settings.model
-    expected = (model.image_size, model.channels, model.classes)
-    found = (train.image_size, train.channels, train.classes)
-    if expected != found:
-        raise InputError(
-            f"{settings.data.name} has changed since the run began: "
-            f"(image size, channels, classes) were {expected} and are {found}"
-        )
 
 
 def free_folder(wanted: Path) -> Path:

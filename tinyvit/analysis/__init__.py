@@ -5,6 +5,7 @@ May import models and all below it.
 
 from tinyvit.analysis.confusion import draw_confusion
 from tinyvit.analysis.curves import draw_curves
+from tinyvit.analysis.predictions import draw_predictions
 from tinyvit.analysis.rollout import rollout
 
-__all__ = ["draw_confusion", "draw_curves", "rollout"]
+__all__ = ["draw_confusion", "draw_curves", "draw_predictions", "rollout"]

@@ -9,9 +9,10 @@ def draw_curves(history: list[dict], path: Path) -> None:
     """Draw a run's history, the rows of metrics.jsonl, as curves.png: loss, accuracy, learning rate."""
     epochs = [row["epoch"] for row in history]
     marker = "o" if len(epochs) < 30 else None
-    figure, (left, right) = new_figure(10, 4, columns=2)
-    for name, colour in (("train", BLUE), ("test", VERMILION)):
-        for axes, quantity, factor in ((left, "loss", 1), (right, "accuracy", 100)):
+    figure, (left, right) = new_figure(11, 4, columns=2)
+    for axes, quantity, factor in ((left, "loss", 1), (right, "accuracy", 100)):
+        lower = min(("train", "test"), key=lambda name, quantity=quantity: history[-1][f"{name}_{quantity}"])
+        for name, colour in (("train", BLUE), ("test", VERMILION)):
             values = [factor * row[f"{name}_{quantity}"] for row in history]
             axes.plot(epochs, values, color=colour, marker=marker, markersize=3.5)
             axes.annotate(
@@ -20,7 +21,7 @@ def draw_curves(history: list[dict], path: Path) -> None:
                 xytext=(6, 0),
                 textcoords="offset points",
                 color=colour,
-                va="center",
+                va="top" if name == lower else "bottom",  # so that labels of curves that end together don't overlap
                 annotation_clip=False,
             )
     left.set(title="Loss", xlabel="epoch", ylabel="cross-entropy")

@@ -7,5 +7,6 @@ from tinyvit.data.augment import Augmentation, augment
 from tinyvit.data.dataset import Dataset
 from tinyvit.data.load import DATASETS, load_dataset
 from tinyvit.data.loader import Loader, normalise
+from tinyvit.data.picture import read_picture
 
-__all__ = ["DATASETS", "Augmentation", "Dataset", "Loader", "augment", "load_dataset", "normalise"]
+__all__ = ["DATASETS", "Augmentation", "Dataset", "Loader", "augment", "load_dataset", "normalise", "read_picture"]

@@ -3,15 +3,12 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinyvit.data.dataset import Dataset
+from tinyvit.data.picture import read_picture
 from tinyvit.errors import InputError
-
-if TYPE_CHECKING:  # Pillow is imported only when pictures are read
-    from PIL.Image import Image
 
 FOLDER_IMAGE_SIZE = 64  # pixels, when nothing else is asked for
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -101,35 +98,9 @@ def _decode_all(pictures: Pictures, size: int, name: str) -> tuple[np.ndarray, n
     files = [file for of_class in pictures.values() for file in of_class]
     images = np.empty((len(files), size, size, 3), np.uint8)
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        decoded = pool.map(lambda file: decode(file, size), files)
+        decoded = pool.map(lambda file: read_picture(file, size, channels=3), files)
         bar = tqdm(decoded, total=len(files), desc=f"reading {name}", unit=" images", delay=2, leave=False)
         for index, image in enumerate(bar):
             images[index] = image
     labels = np.repeat(np.arange(len(pictures)), [len(of_class) for of_class in pictures.values()])
     return images, labels.astype(np.int64)
-
-
-def decode(file: Path, size: int) -> np.ndarray:
-    """One picture, upright and resized (bicubic), as uint8 (size, size, 3).
-
-    Raises InputError that names the file when it is broken or too large to be true.
-    """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(file) as image:
-            # A JPEG can be decoded at 1/2, 1/4 or 1/8; twice the size leaves enough to shrink smoothly.
-            image.draft("RGB", (2 * size, 2 * size))
-            upright = _rgb(ImageOps.exif_transpose(image))
-            return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC))
-    except Exception as error:  # Pillow raises errors of many kinds for broken files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"cannot read the picture {file} ({reason}): repair or remove it") from None
-
-
-def _rgb(image: "Image") -> "Image":
-    from PIL import Image
-
-    if image.mode.startswith("I"):  # 16 bits of grey, which convert() would clip at 255
-        image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
-    return image.convert("RGB")

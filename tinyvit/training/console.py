@@ -36,7 +36,8 @@ class Console:
         )
         print(
             f"recipe     {recipe.epochs} epochs of {steps_an_epoch} steps, batch {recipe.batch_size}, "
-            f"{recipe.optimizer}, lr {recipe.learning_rate:g}, {recipe.schedule}; about {0.15 + memory / 1e9:.1f} GB of memory"
+            f"{recipe.optimizer}, lr {recipe.learning_rate:g}, {recipe.schedule}; "
+            f"about {0.15 + memory / 1e9:.1f} GB of memory"
         )
         if progress.epoch or progress.step:
             print(f"resumed    after epoch {progress.epoch}, step {progress.step}")

@@ -4,9 +4,10 @@ import dataclasses
 import json
 from pathlib import Path
 
+from tinyvit.data import Dataset
 from tinyvit.errors import InputError
 from tinyvit.files import read_tensors, write_tensors, write_text
-from tinyvit.models import save_model
+from tinyvit.models import ViTConfig, save_model
 from tinyvit.training.settings import Settings
 from tinyvit.training.step import TrainStep
 
@@ -112,6 +113,35 @@ class Run:
             save_model(path, weights, self.settings.model, classes=list(classes))
         write_text(self.metrics_path, "".join(json.dumps(row) + "\n" for row in progress.history))
         self.save_checkpoint(state, progress)
+
+
+def model_path(given: Path) -> Path:
+    """The model that is meant by a run's folder, or by a .safetensors file in it.
+
+    Raises:
+        InputError: nothing there, or a run that has not finished an epoch.
+    """
+    path = given / "model.safetensors" if given.is_dir() else given
+    if not path.exists():
+        started = given.is_dir() and (given / "config.json").exists()
+        hint = f"no epoch is finished yet: python -m tinyvit.train --resume {given}" if started else "train one first"
+        raise InputError(f"no model at {path}; {hint}")
+    return path
+
+
+def check_fits(model: ViTConfig, dataset: Dataset) -> None:
+    """Refuse images that a model cannot take.
+
+    Raises:
+        InputError: another number of classes or another image shape.
+    """
+    expected = (model.image_size, model.channels, model.classes)
+    found = (dataset.image_size, dataset.channels, dataset.classes)
+    if expected != found:
+        raise InputError(
+            f"data set {dataset.name!r} has (image size, channels, classes) {found}, but the model was made for "
+            f"{expected}: give the data that it was trained on"
+        )
 
 
 def _tensors(state: TrainStep) -> dict:
