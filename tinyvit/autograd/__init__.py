@@ -18,7 +18,7 @@ from tinyvit.autograd.layers import (
     softmax_cross_entropy,
 )
 from tinyvit.autograd.matmul import matmul
-from tinyvit.autograd.reductions import amax, mean, sum  # noqa: A004
+from tinyvit.autograd.reductions import amax, mean, sum
 from tinyvit.autograd.shapes import broadcast_to, concatenate, getitem, reshape, transpose
 from tinyvit.autograd.tensor import Tensor
 

@@ -1,4 +1,8 @@
-"""Operations that act on each element: arithmetic with broadcasting, and the usual functions of one variable."""
+"""Operations that act on each element: arithmetic with broadcasting, and functions of one variable."""
+
+import numbers
+
+import numpy as np
 
 from tinyvit import kernels
 from tinyvit.autograd.function import Function
@@ -182,9 +186,12 @@ def power(x: Tensor, exponent: float) -> Tensor:
     Raises:
         TypeError: the exponent is not a number; write exp(y * log(x)) for a tensor y.
     """
-    if not isinstance(exponent, int | float):
-        raise TypeError(f"the exponent must be a number, not {type(exponent).__name__}; for a tensor use exp(y * log(x))")
-    return Power(exponent)(x)
+    if not isinstance(exponent, numbers.Real):
+        raise TypeError(
+            f"the exponent must be a number, not {type(exponent).__name__}; for a tensor use exp(y * log(x))"
+        )
+    # NumPy's own numbers would force their type on x.
+    return Power(exponent.item() if isinstance(exponent, np.generic) else exponent)(x)
 
 
 def exp(x: Tensor) -> Tensor:

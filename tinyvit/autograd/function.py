@@ -39,8 +39,9 @@ class Function:
     - ``backward(dout) -> tuple`` gets the gradient of the result, of the result's shape, and returns one gradient
       per input, in order, None where there is none.
 
-    Calling an instance on Tensors runs ``forward`` and records the instance as the result's creator.
-    ``self.needs[i]`` says whether input i wants a gradient, so either method can leave out work.
+    Calling an instance on Tensors runs ``forward`` and records the instance as the result's creator, so each use needs
+    an instance of its own. ``self.needs[i]`` says whether input i wants a gradient, so either method can leave out
+    work.
     """
 
     broadcasts = False
@@ -51,6 +52,8 @@ class Function:
     needs: tuple[bool, ...]
 
     def __call__(self, *inputs: "Tensor") -> "Tensor":
+        if "inputs" in self.__dict__:
+            raise RuntimeError(f"this {type(self).__name__} was used before: each use needs an instance of its own")
         record = recording()
         self.needs = tuple(record and tensor.requires_grad for tensor in inputs)
         out = type(inputs[0])(self.forward(*(tensor.data for tensor in inputs)))
@@ -69,13 +72,17 @@ def gradients(output: "Tensor", inputs: "Sequence[Tensor]", cotangent=None) -> l
 
     Args:
         output: the Tensor to differentiate.
-        inputs: leaves, such as a model's parameters.
+        inputs: leaves that require a gradient, such as a model's parameters.
         cotangent: the gradient arriving at ``output``, of its shape; 1 by default, for an output of one element.
 
     Raises:
         RuntimeError: the graph was already freed by an earlier backward pass, or nothing was recorded.
-        ValueError: ``output`` has several elements and no cotangent is given, or its shape is wrong.
+        ValueError: ``output`` has several elements and no cotangent is given, or its shape is wrong; one of ``inputs``
+            was made by an operation or requires no gradient.
     """
+    for position, tensor in enumerate(inputs):
+        if tensor.creator is not None or not tensor.requires_grad:
+            raise ValueError(f"input {position}, of shape {tensor.shape}, is no leaf that requires a gradient")
     found = leaf_gradients(output, cotangent)
     return [
         found[tensor] if tensor in found else array_module(tensor.data).zeros_like(tensor.data) for tensor in inputs
@@ -95,10 +102,16 @@ def leaf_gradients(output: "Tensor", cotangent=None) -> "dict[Tensor, object]":
         gradient = arrived.pop(tensor)
         function = tensor.creator
         if function is None:
-            leaves[tensor] = gradient
+            leaves[tensor] = array_module(tensor.data).asarray(gradient)  # NumPy makes scalars of 0-d arrays
             continue
-        inputs = function.inputs
-        for source, needed, part in zip(inputs, function.needs, function.backward(gradient), strict=True):
+        parts = function.backward(gradient)
+        if not isinstance(parts, tuple) or len(parts) != len(function.inputs):
+            given = f"{len(parts)} gradients" if isinstance(parts, tuple) else type(parts).__name__
+            raise RuntimeError(
+                f"{type(function).__name__}.backward gave {given}: it must give a tuple of {len(function.inputs)}, "
+                "one gradient for each input"
+            )
+        for source, needed, part in zip(function.inputs, function.needs, parts, strict=True):
             if not needed:
                 continue
             part = _checked(part, source, function)
@@ -136,7 +149,9 @@ def _first_gradient(output: "Tensor", cotangent):
     xp = array_module(output.data)
     if cotangent is None:
         if output.data.size != 1:
-            raise ValueError(f"a cotangent is needed for an output of shape {output.shape}: only a scalar has a default")
+            raise ValueError(
+                f"a cotangent is needed for an output of shape {output.shape}: only a scalar has a default"
+            )
         return xp.ones_like(output.data)
     cotangent = xp.asarray(cotangent, dtype=output.dtype)
     if cotangent.shape != output.shape:
@@ -152,9 +167,10 @@ def _checked(gradient, source: "Tensor", function: Function):
     if function.broadcasts and gradient.shape != source.shape:
         gradient = _unbroadcast(gradient, source.shape)
     if gradient.shape != source.shape or gradient.dtype != source.dtype:
+        hint = "" if gradient.dtype == source.dtype else "; was it mixed with another type? Convert that with astype"
         raise RuntimeError(
             f"{name}.backward gave a gradient of shape {gradient.shape} and type {gradient.dtype} "
-            f"for an input of shape {source.shape} and type {source.dtype}"
+            f"for an input of shape {source.shape} and type {source.dtype}{hint}"
         )
     return gradient
 
@@ -162,7 +178,10 @@ def _checked(gradient, source: "Tensor", function: Function):
 def _unbroadcast(gradient, shape: tuple[int, ...]):
     """Sum ``gradient`` over the axes along which an array of ``shape`` was repeated."""
     added = gradient.ndim - len(shape)
+    if added < 0:
+        return gradient  # cannot have been broadcast from ``shape``; the check that follows says so
     repeated = tuple(range(added)) + tuple(
         axis + added for axis, length in enumerate(shape) if length == 1 and gradient.shape[axis + added] != 1
     )
-    return gradient.sum(axis=repeated, keepdims=True).reshape(shape)
+    summed = gradient.sum(axis=repeated, keepdims=True)
+    return summed.reshape(summed.shape[added:])

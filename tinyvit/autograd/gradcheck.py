@@ -42,8 +42,10 @@ def gradcheck(
     arrays = [np.asarray(array) for array in inputs]
     for position, array in enumerate(arrays):
         if array.dtype != np.float64:
-            raise TypeError(f"gradcheck needs float64 inputs, but input {position} is {array.dtype}: finite "
-                            "differences drown in float32's rounding")
+            raise TypeError(
+                f"gradcheck needs float64 inputs, but input {position} is {array.dtype}: finite "
+                "differences drown in float32's rounding"
+            )
     leaves = [Tensor(array, requires_grad=True) for array in arrays]
     output = function(*leaves)
     cotangent = np.random.default_rng(seed).standard_normal(output.shape)
@@ -77,14 +79,14 @@ def _compare(analytic: np.ndarray, numeric: np.ndarray, position: int, rtol: flo
         return
     scale = np.maximum(np.abs(numeric), np.sqrt(np.mean(np.square(numeric))))
     difference = np.abs(analytic - numeric)
-    excess = difference / (atol + rtol * scale)
-    excess[~np.isfinite(excess)] = np.inf
+    excess = np.asarray(difference / (atol + rtol * scale))
+    excess[~np.isfinite(excess)] = np.inf  # a NaN on either side is wrong
     wrong = int(np.sum(excess > 1))
     if wrong:
         worst = np.unravel_index(int(np.argmax(excess)), numeric.shape)
         entry = tuple(int(i) for i in worst)
         raise GradientError(
-            f"input {position}: {wrong} of {numeric.size} gradient entries are wrong; the worst is entry {entry}: "
-            f"backward says {analytic[worst]:.9g}, finite differences say {numeric[worst]:.9g} "
+            f"input {position}: {wrong} of {numeric.size} gradient entries are wrong; the worst is entry "
+            f"{entry}: backward says {analytic[worst]:.9g}, finite differences say {numeric[worst]:.9g} "
             f"(off by {difference[worst]:.3g})"
         )

@@ -93,6 +93,7 @@ class SoftmaxCrossEntropy(Function):
         self.targets = targets
 
     def forward(self, logits):
+        self.targets = _like_logits(self.targets, logits)
         loss, self.probabilities = kernels.softmax_cross_entropy_forward(logits, self.targets)
         return loss
 
@@ -105,11 +106,22 @@ class SigmoidCrossEntropy(Function):
         self.targets = targets
 
     def forward(self, logits):
+        self.targets = _like_logits(self.targets, logits)
         self.logits = logits
         return kernels.sigmoid_cross_entropy_forward(logits, self.targets)
 
     def backward(self, dout):
         return (kernels.sigmoid_cross_entropy_backward(dout, self.logits, self.targets),)
+
+
+def _like_logits(targets, logits):
+    """``targets`` in the type of ``logits``, after proving that they have its shape, for they would broadcast."""
+    if targets.shape != logits.shape:
+        raise ValueError(
+            f"targets have shape {targets.shape}, logits {logits.shape}: both must be (batch, classes); "
+            "make a row of zeros with a one in it of each label"
+        )
+    return targets.astype(logits.dtype, copy=False)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -128,7 +140,15 @@ def softmax(x: Tensor) -> Tensor:
 
 
 def attention(qkv: Tensor, heads: int) -> Tensor:
-    """Multi-head self-attention (paper, equations 6-8): qkv (B, N, 3 D) holds queries, keys, values; gives (B, N, D)."""
+    """Multi-head self-attention (paper, equations 6-8): queries, keys, values (B, N, 3 D) -> (B, N, D).
+
+    Raises:
+        ValueError: the heads do not divide D.
+    """
+    if qkv.ndim != 3 or qkv.shape[2] % (3 * heads):
+        raise ValueError(
+            f"attention with {heads} heads needs (batch, tokens, a multiple of {3 * heads}), not {qkv.shape}"
+        )
     return Attention(heads)(qkv)
 
 
@@ -138,20 +158,34 @@ def gelu(x: Tensor, form: str) -> Tensor:
 
 
 def mlp(x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, form: str) -> Tensor:
-    """gelu(x W1 + b1) W2 + b2 for x (..., D), weight1 (D, M), weight2 (M, D): the MLP of an encoder block, fused."""
+    """gelu(x W1 + b1) W2 + b2 for x (..., D), weight1 (D, M), weight2 (M, D): an encoder block's MLP, fused."""
     return MLP(form)(x, weight1, bias1, weight2, bias2)
 
 
 def dropout(x: Tensor, rate: float, seed: int) -> Tensor:
-    """Each element set to zero with probability ``rate``, the others divided by 1 - rate (Srivastava et al., 2014)."""
+    """Each element zero with probability ``rate``, the others divided by 1 - rate (Srivastava et al., 2014).
+
+    Raises:
+        ValueError: the rate is below 0, or not below 1.
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"the dropout rate is {rate}: it must be at least 0 and less than 1")
     return Dropout(rate, seed)(x)
 
 
 def softmax_cross_entropy(logits: Tensor, targets) -> Tensor:
-    """The mean over the batch of -sum(t log softmax(logits)): logits and targets (B, K), each row of targets sums to 1."""
+    """The mean over the batch of -sum(t log softmax(logits)): logits and targets (B, K), the latter distributions.
+
+    Raises:
+        ValueError: targets of another shape than the logits.
+    """
     return SoftmaxCrossEntropy(targets)(logits)
 
 
 def sigmoid_cross_entropy(logits: Tensor, targets) -> Tensor:
-    """The mean over the batch of the sum over classes of binary cross-entropies: logits and targets (B, K) in [0, 1]."""
+    """The mean over the batch of the sum over classes of binary cross-entropies: logits and targets in [0, 1] (B, K).
+
+    Raises:
+        ValueError: targets of another shape than the logits.
+    """
     return SigmoidCrossEntropy(targets)(logits)

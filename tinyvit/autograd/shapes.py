@@ -31,7 +31,7 @@ class Transpose(Function):
             return (dout.transpose(),)
         inverse = [0] * len(self.axes)
         for position, axis in enumerate(self.axes):
-            inverse[axis] = position
+            inverse[axis] = position  # a negative axis counts from the end, in lists as in NumPy
         return (dout.transpose(inverse),)
 
 
@@ -92,7 +92,7 @@ def reshape(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def transpose(x: Tensor, axes: tuple[int, ...] | None = None) -> Tensor:
     """The axes in another order; reversed without ``axes``."""
-    return Transpose(tuple(axis % x.ndim for axis in axes) if axes else None)(x)
+    return Transpose(axes)(x)
 
 
 def getitem(x: Tensor, index) -> Tensor:
@@ -101,7 +101,9 @@ def getitem(x: Tensor, index) -> Tensor:
 
 
 def concatenate(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
-    """Join tensors along an axis they already have."""
+    """Join one or more tensors along an axis they already have."""
+    if len(tensors) == 0:
+        raise ValueError("concatenate needs at least one tensor")
     return Concatenate(axis)(*(as_tensor(tensor) for tensor in tensors))
 
 

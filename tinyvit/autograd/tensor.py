@@ -17,7 +17,8 @@ class Tensor:
 
     Attributes:
         data: the array itself.
-        grad: after ``backward``, the gradient (an array of the same shape); kept on leaves only.
+        grad: after ``backward``, the gradient (an array of the same shape); kept on leaves only. Not to be changed in
+            place: several leaves may share one array.
         creator: the Function that made this tensor, None for a leaf.
 
     Raises:
@@ -62,6 +63,12 @@ class Tensor:
 
     def __len__(self) -> int:
         return len(self.data)
+
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("a Tensor is not an array, and making one of it would cut it off the graph: take its .data")
 
     def __repr__(self) -> str:
         values = np.array2string(self.data, separator=", ", prefix="Tensor(") if self.size <= 100 else self.shape
@@ -126,7 +133,7 @@ class Tensor:
         return shapes.reshape(self, shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape)
 
     def transpose(self, *axes: int) -> Tensor:
-        return shapes.transpose(self, axes or None)
+        return shapes.transpose(self, axes[0] if len(axes) == 1 and isinstance(axes[0], tuple) else axes or None)
 
     def sum(self, axis=None, keepdims: bool = False) -> Tensor:
         return reductions.sum(self, axis, keepdims)
@@ -151,10 +158,10 @@ class Tensor:
 
 
 def as_tensor(value, like: Tensor | None = None) -> Tensor:
-    """``value`` as a Tensor; a Python number takes the type and the device of ``like``."""
+    """``value`` as a Tensor; a Python number takes the type (if floating-point) and the device of ``like``."""
     if isinstance(value, Tensor):
         return value
-    if like is not None and not is_array(value):
+    if like is not None and not is_array(value) and like.dtype.kind == "f":
         return Tensor(array_module(like.data).asarray(value, dtype=like.dtype))
     return Tensor(value)
 

@@ -1,7 +1,7 @@
 """The maths: arrays in, arrays out, forward and backward written by hand. Knows nothing of graphs.
 
-``KERNELS`` is the one table of names; every function in it is reached as ``kernels.<name>(array, ...)``, and the type of
-the first argument picks who computes: NumPy arrays go to ``cpu/``, CuPy arrays to ``gpu/``, file for file and name
+``KERNELS`` is the one table of names; every function in it is reached as ``kernels.<name>(array, ...)``, and the type
+of the first argument picks who computes: NumPy arrays go to ``cpu/``, CuPy arrays to ``gpu/``, file for file and name
 for name the same. May import device and errors only.
 """
 
@@ -50,4 +50,4 @@ for _file, _names in KERNELS.items():
     for _name in _names:
         globals()[_name] = _by_type_of_first_argument(_file, _name)
 
-__all__ = ["BACKENDS", "KERNELS", *(name for names in KERNELS.values() for name in names)]  # noqa: PLE0604
+__all__ = ["BACKENDS", "KERNELS", *(name for names in KERNELS.values() for name in names)]

@@ -72,6 +72,8 @@ class ViTConfig:
         for field in ("dropout", "stochastic_depth"):
             if not 0 <= getattr(self, field) < 1:
                 raise InputError(f"{field} is {getattr(self, field)}: it must be at least 0 and less than 1")
+        if not self.norm_eps > 0:
+            raise InputError(f"norm_eps is {self.norm_eps}: it must be more than 0")
         for field, known in CHOICES.items():
             if getattr(self, field) not in known:
                 raise unknown(field.replace("_", " "), getattr(self, field), known)

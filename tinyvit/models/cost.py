@@ -75,10 +75,12 @@ def cost(config: ViTConfig) -> Cost:
     if model.head is not None:
         inputs = config.representation or d
         layers.append(Layer("head", (config.classes,), _count(model.head), inputs * config.classes))
-    # Each block keeps two normalised and two scaled inputs, queries, keys, values, the heads' outputs (8 N D in all),
-    # the MLP's hidden layer and its slope (2 N M), and the attention weights.
-    block_activations = n * (8 * d + 2 * m) + config.heads * n * n
-    return Cost(tuple(layers), config.depth * block_activations + patches * config.patch_size**2 * config.channels)
+    # Each block keeps two normalised and two scaled inputs, queries, keys, values, the heads' outputs, both branches'
+    # outputs and both sums (12 N D in all), the MLP's hidden layer and its slope (2 N M), and the attention weights.
+    block_activations = n * (12 * d + 2 * m) + config.heads * n * n
+    # The patches, flattened; then projected, joined by the class token, added to the position embedding.
+    embedding_activations = patches * config.patch_size**2 * config.channels + 3 * n * d
+    return Cost(tuple(layers), config.depth * block_activations + embedding_activations)
 
 
 def _count(part) -> int:

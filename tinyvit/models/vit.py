@@ -70,6 +70,7 @@ class ViT(Module):
 
         Raises:
             ValueError: images of another shape than the config's.
+            TypeError: images of another type than the parameters', such as bytes that were not scaled.
         """
         images, config = as_tensor(images), self.config
         expected = (config.image_size, config.image_size, config.channels)
@@ -77,6 +78,8 @@ class ViT(Module):
             raise ValueError(
                 f"images have shape {images.shape}: this model takes (batch, {', '.join(map(str, expected))})"
             )
+        if images.dtype != (parameters := self.norm.gamma.dtype):
+            raise TypeError(f"images are {images.dtype}: this model takes {parameters}, scaled to [-1, 1]")
         z = self.patch_embedding(images)
         if self.class_token is not None:
             z = concatenate([broadcast_to(self.class_token, (len(z), 1, config.width)), z], axis=1)

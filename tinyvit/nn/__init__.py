@@ -1,4 +1,7 @@
-"""Layers: what holds parameters and says how they are applied. May import autograd, kernels, device and errors."""
+"""Layers: what holds parameters and says how they are applied.
+
+May import autograd, kernels, device and errors.
+"""
 
 from tinyvit.nn.attention import MultiHeadAttention
 from tinyvit.nn.dropout import Dropout, StochasticDepth

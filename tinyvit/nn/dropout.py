@@ -1,7 +1,5 @@
 """Two ways to leave something out while training: single elements, or a whole residual branch."""
 
-import numpy as np
-
 from tinyvit.autograd import Tensor, dropout
 from tinyvit.nn.mode import training_random
 from tinyvit.nn.module import Module
@@ -36,4 +34,4 @@ class StochasticDepth(Module):
         if self.rate == 0 or random is None:
             return x
         kept = random.random((x.shape[0], 1, 1)) >= self.rate
-        return x * (kept / (1 - self.rate)).astype(np.float32)
+        return x * (kept / (1 - self.rate)).astype(x.dtype)

@@ -15,11 +15,12 @@ _mode = threading.local()
 def shapes_only() -> Iterator[None]:
     """Within this block (and this thread) parameters have their shape but no memory: a model of any size is made at
     once, to be counted or filled from a file."""
+    before = getattr(_mode, "shapes_only", False)
     _mode.shapes_only = True
     try:
         yield
     finally:
-        _mode.shapes_only = False
+        _mode.shapes_only = before
 
 
 def _parameter(shape: tuple[int, ...], draw) -> Tensor:

@@ -24,7 +24,7 @@ def gelu_forward(
         form: "tanh", as in the official code, or "exact", as in timm and PyTorch.
         for_backward: whether to return the derivative as well. It is cheapest here, where tanh and exp are at hand, and
             takes the memory that x would take.
-        out, out_derivative: arrays to write to, of x's shape.
+        out, out_derivative: arrays to write to, of x's shape. ``out`` may be x itself.
 
     Returns:
         y, and dy/dx or None, of x's shape.
@@ -32,6 +32,9 @@ def gelu_forward(
     Raises:
         ValueError: another form.
     """
+    if x.ndim == 0:  # NumPy would compute with scalars, which cannot be changed in place
+        y, derivative = gelu_forward(x.reshape(1), form, for_backward)
+        return y.reshape(()), derivative.reshape(()) if for_backward else None
     if out is None:
         out = np.empty(x.shape, x.dtype)
     if for_backward and out_derivative is None:
@@ -79,8 +82,8 @@ def _exact_form(x: np.ndarray, out: np.ndarray, derivative: np.ndarray | None) -
     else:
         p = 0.5 * (1 + erf(x * math.sqrt(0.5)))
         gaussian = np.exp(-0.5 * x * x)
-    np.multiply(x, p, out=out)
     if derivative is not None:
         np.multiply(gaussian, x, out=derivative)
         derivative *= 1 / math.sqrt(2 * math.pi)
         derivative += p
+    np.multiply(x, p, out=out)

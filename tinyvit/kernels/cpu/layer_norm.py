@@ -1,4 +1,4 @@
-"""Layer normalisation (Ba et al., 2016): each row to mean 0 and variance 1, then a gain and a bias per column."""
+"""Layer normalisation (Ba et al., 2016): rows to mean 0 and variance 1, then a gain and a bias per column."""
 
 import numpy as np
 

@@ -35,7 +35,7 @@ def mlp_forward(
     for block in row_blocks(len(rows), width):
         before = rows[block] @ weight1
         before += bias1
-        after, slope = gelu_forward(
+        after, _ = gelu_forward(
             before,
             form,
             for_backward,

@@ -24,5 +24,5 @@ def softmax_cross_entropy_forward(logits: np.ndarray, targets: np.ndarray) -> tu
 
 
 def softmax_cross_entropy_backward(dout: np.ndarray, probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """dlogits = dout (probabilities - targets) / B, (B, K), for rows of targets that sum to 1."""
-    return (probabilities - targets) * (dout / len(targets))
+    """dlogits = dout (probabilities sum(targets) - targets) / B, (B, K); each row's sum is 1 for distributions."""
+    return (probabilities * targets.sum(axis=1, keepdims=True) - targets) * (dout / len(targets))
