@@ -5,6 +5,8 @@ import math
 import time
 from typing import Protocol
 
+import numpy as np
+
 from tinyvit.data import Dataset, Loader
 from tinyvit.models import ViT
 from tinyvit.training.evaluation import Evaluation, evaluate
@@ -17,7 +19,7 @@ from tinyvit.training.workers import Workers
 
 
 class Diverged(RuntimeError):
-    """The loss or the gradient is no longer a number."""
+    """The loss, the gradient or a weight is no longer a number."""
 
 
 class Report(Protocol):
@@ -58,13 +60,17 @@ def fit(run: Run, train: Dataset, test: Dataset, report: Report) -> Outcome:
         report.start(progress, loader.steps)
         while progress.epoch < recipe.epochs:
             _run_epoch(state, loader, progress, report, interrupted)
+            if not np.isfinite(state.flat.data).all():  # the last step's update may have been too large
+                raise Diverged(f"a weight is no longer a number at epoch {progress.epoch + 1}, step {progress.step}")
             if progress.step < loader.steps:
                 run.save_checkpoint(state, progress)
                 return Outcome(progress, True, evaluation)
             with state.flat.replaced_by(state.evaluated_parameters):
                 evaluation = evaluate(model, test, workers)
+            if not math.isfinite(evaluation.loss):
+                raise Diverged(f"the test loss is no longer a number after epoch {progress.epoch + 1}")
             row = _finish_epoch(progress, evaluation, recipe, loader.steps)
-            improved = row["test_accuracy"] == progress.best_accuracy
+            improved = progress.best is row
             run.save_epoch(state, progress, train.class_names, improved)
             report.epoch(row)
             if interrupted():

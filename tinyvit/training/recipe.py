@@ -1,6 +1,7 @@
 """Recipe: how a model is trained, and the recipes that come with the sizes and the data sets."""
 
 import dataclasses
+import math
 
 from tinyvit.data import Augmentation
 from tinyvit.errors import InputError, unknown
@@ -54,6 +55,8 @@ class Recipe:
     workers: int = 1
 
     def __post_init__(self):
+        for field in ("learning_rate", "weight_decay", "warmup_epochs", "clip"):
+            _check(self, field, math.isfinite(getattr(self, field)), "a finite number")
         for field in ("epochs", "batch_size", "accumulate", "workers"):
             _check(self, field, getattr(self, field) >= 1, "at least 1")
         for field in ("weight_decay", "warmup_epochs", "clip", "seed"):

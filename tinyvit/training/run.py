@@ -32,8 +32,9 @@ class Progress:
     history: list[dict] = dataclasses.field(default_factory=list)
 
     @property
-    def best_accuracy(self) -> float:
-        return max((row["test_accuracy"] for row in self.history), default=0.0)
+    def best(self) -> dict:
+        """The epoch of the history with the highest test accuracy, the first of several."""
+        return max(self.history, key=lambda row: row["test_accuracy"])
 
 
 class Run:
