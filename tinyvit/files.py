@@ -58,7 +58,14 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: dict)
     tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     # One entry for all: the order in which the library writes several is left to chance.
     entry = {METADATA_KEY: json.dumps({"sha256": _checksum(tensors, metadata), **metadata})}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=entry))
+
+    def write(temporary: Path) -> None:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # what the user's umask allows; the library would hide the file from others
+        save_file(tensors, temporary, metadata=entry)
+        temporary.chmod(mode)
+
+    write_atomically(path, write)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
