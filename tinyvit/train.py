@@ -17,13 +17,12 @@ from tinyvit.training.run import Run, check_fits
 from tinyvit.training.settings import DataSettings, Settings
 from tinyvit.training.workers import available_cores
 
-INTERRUPTED = 130  # the shell's exit status for Ctrl-C
-
 
 def parser() -> commands.Parser:
     """Every option's default is None: what was not given comes from the recipe of the size and the data set."""
     made = commands.Parser(
         prog="python -m tinyvit.train",
+        usage="python -m tinyvit.train [options]",
         description="Train a Vision Transformer from scratch.",
         epilog="Without options, a nano model learns the embedded data set in about a minute.",
         argument_default=None,
@@ -35,50 +34,54 @@ def parser() -> commands.Parser:
     commands.add_device(made)
 
     data = made.add_argument_group("data")
-    data.add_argument("--data", help=f"{', '.join(DATASETS)} (default fashion-mini, which comes with tinyvit)")
-    data.add_argument("--data-dir", help="folder that holds the files of the data set")
-    data.add_argument("--limit-train", type=int, help="use so many training images")
-    data.add_argument("--limit-test", type=int, help="use so many test images")
+    data.add_argument(
+        "--data", metavar="NAME", help=f"{', '.join(DATASETS)} (default fashion-mini, which comes with tinyvit)"
+    )
+    data.add_argument("--data-dir", metavar="FOLDER", help="where the files of the data set lie")
+    data.add_argument("--limit-train", type=int, metavar="N", help="use so many training images")
+    data.add_argument("--limit-test", type=int, metavar="N", help="use so many test images")
 
     model = made.add_argument_group("model")
-    model.add_argument("--size", help=f"{', '.join(SIZES)} (default nano)")
-    model.add_argument("--image-size", type=int, help="resize images to so many pixels")
-    model.add_argument("--patch-size", type=int, help="pixels (default: chosen by the image size)")
+    model.add_argument("--size", metavar="NAME", help=f"{', '.join(SIZES)} (default nano)")
+    model.add_argument("--image-size", type=int, metavar="N", help="resize images to so many pixels")
+    model.add_argument("--patch-size", type=int, metavar="N", help="pixels (default: chosen by the image size)")
     for name in ("width", "depth", "heads", "mlp-width"):
-        model.add_argument(f"--{name}", type=int, help=f"instead of the size's {name.replace('-', ' ')}")
-    model.add_argument("--pool", help="class_token or mean")
-    model.add_argument("--position-embedding", help="learned, learned_2d, sinusoidal or none")
-    model.add_argument("--representation", type=int, help="width of a hidden layer before the head")
-    model.add_argument("--gelu", help="tanh or exact")
-    model.add_argument("--dropout", type=float, help="rate, as in the paper's Table 3")
-    model.add_argument("--stochastic-depth", type=float, help="rate of the last block")
+        model.add_argument(f"--{name}", type=int, metavar="N", help=f"instead of the size's {name.replace('-', ' ')}")
+    model.add_argument("--pool", metavar="NAME", help="class_token or mean (default class_token)")
+    model.add_argument("--position-embedding", metavar="NAME", help="learned (default), learned_2d, sinusoidal or none")
+    model.add_argument("--representation", type=int, metavar="N", help="width of a hidden layer before the head")
+    model.add_argument("--gelu", metavar="NAME", help="tanh or exact (default tanh)")
+    model.add_argument("--dropout", type=float, metavar="RATE", help="as in the paper's Table 3 (default 0)")
+    model.add_argument("--stochastic-depth", type=float, metavar="RATE", help="of the last block (default 0)")
 
-    recipe = made.add_argument_group("recipe")
-    recipe.add_argument("--epochs", type=int)
-    recipe.add_argument("--batch-size", type=int)
-    recipe.add_argument("--accumulate", type=int, help="pass each batch in so many parts, to save memory")
-    recipe.add_argument("--optimizer", help="adamw or sgd")
-    recipe.add_argument("--lr", type=float, dest="learning_rate", help="the learning rate's peak")
-    recipe.add_argument("--weight-decay", type=float)
-    recipe.add_argument("--warmup-epochs", type=float)
-    recipe.add_argument("--schedule", help="cosine, linear or constant")
-    recipe.add_argument("--clip", type=float, help="largest norm of the gradient, 0 for no limit")
-    recipe.add_argument("--loss", help="softmax or sigmoid")
-    recipe.add_argument("--label-smoothing", type=float)
-    recipe.add_argument("--ema", type=float, help="decay of the weights' moving average, 0 for none")
-    recipe.add_argument("--seed", type=int)
-    recipe.add_argument("--workers", type=int, help="threads (default: one a core)")
+    recipe = made.add_argument_group("recipe", "what is not given depends on the size: tinyvit/training/recipe.py")
+    recipe.add_argument("--epochs", type=int, metavar="N", help="passes over the training images")
+    recipe.add_argument("--batch-size", type=int, metavar="N", help="images a step")
+    recipe.add_argument("--accumulate", type=int, metavar="N", help="pass each batch in so many parts, to save memory")
+    recipe.add_argument("--optimizer", metavar="NAME", help="adamw or sgd")
+    recipe.add_argument("--lr", type=float, metavar="X", dest="learning_rate", help="the learning rate's peak")
+    recipe.add_argument("--weight-decay", type=float, metavar="X", help="of matrices, times the learning rate")
+    recipe.add_argument("--warmup-epochs", type=float, metavar="X", help="in which the learning rate rises to its peak")
+    recipe.add_argument("--schedule", metavar="NAME", help="cosine, linear or constant")
+    recipe.add_argument("--clip", type=float, metavar="X", help="largest norm of the gradient, 0 for no limit")
+    recipe.add_argument("--loss", metavar="NAME", help="softmax or sigmoid")
+    recipe.add_argument("--label-smoothing", type=float, metavar="SHARE", help="of a target, spread over all classes")
+    recipe.add_argument("--ema", type=float, metavar="DECAY", help="of the weights' moving average, 0 for none")
+    recipe.add_argument("--seed", type=int, metavar="N", help="of all that is random (default 0)")
+    recipe.add_argument("--workers", type=int, metavar="N", help="threads (default: one a core)")
 
-    augmentation = made.add_argument_group("augmentation")
+    augmentation = made.add_argument_group("augmentation", "what is not given depends on the data set")
     augmentation.add_argument("--flip", action=argparse.BooleanOptionalAction, help="mirror half of the images")
-    augmentation.add_argument("--shift", type=int, help="by at most so many pixels")
+    augmentation.add_argument("--shift", type=int, metavar="N", help="by at most so many pixels")
     augmentation.add_argument(
-        "--random-resized-crop", type=float, nargs=2, metavar=("LEAST", "MOST"), help="share of the area"
+        "--random-resized-crop", type=float, nargs=2, metavar=("LEAST", "MOST"), help="share of the area, 0 to 1"
     )
-    augmentation.add_argument("--rand-augment", type=float, nargs=2, metavar=("OPERATIONS", "MAGNITUDE"))
-    augmentation.add_argument("--erasing", type=float, help="probability of erasing a rectangle")
-    augmentation.add_argument("--mixup", type=float, help="alpha")
-    augmentation.add_argument("--cutmix", type=float, help="alpha")
+    augmentation.add_argument(
+        "--rand-augment", type=float, nargs=2, metavar=("N", "M"), help="N operations of magnitude M, 0 to 10"
+    )
+    augmentation.add_argument("--erasing", type=float, metavar="P", help="probability of erasing a rectangle")
+    augmentation.add_argument("--mixup", type=float, metavar="ALPHA", help="mix pairs of images, 0 for no mixing")
+    augmentation.add_argument("--cutmix", type=float, metavar="ALPHA", help="paste parts of others, 0 for no pasting")
     return made
 
 
@@ -104,9 +107,9 @@ def main() -> int:
         outcome = fit(run, train, test, console)
     except Diverged as error:
         kept = (
-            f"the last good checkpoint is {run.checkpoint_path}"
+            f"the last good checkpoint, {run.checkpoint_path}, is kept"
             if run.checkpoint_path.exists()
-            else "nothing was saved"
+            else "no checkpoint was saved yet"
         )
         raise InputError(f"{error}; {kept}: train anew with a lower --lr or a longer --warmup-epochs") from error
     finally:
@@ -114,7 +117,7 @@ def main() -> int:
     if outcome.progress.history:
         draw_curves(outcome.progress.history, run.folder / "curves.png")
     console.finish(outcome)
-    return INTERRUPTED if outcome.interrupted else 0
+    return commands.INTERRUPTED if outcome.interrupted else 0
 
 
 def new_settings(size: str, given: dict) -> tuple[Settings, Dataset, Dataset]:
@@ -136,7 +139,7 @@ def new_settings(size: str, given: dict) -> tuple[Settings, Dataset, Dataset]:
     )
     recipe = new_recipe(size, name, given)
     train, test = data.load()
-    patch_size = given.pop("patch_size", None) or default_patch_size(train.image_size)
+    patch_size = given.pop("patch_size", default_patch_size(train.image_size))
     config = ViTConfig.named(
         size,
         image_size=train.image_size,
@@ -154,6 +157,8 @@ def new_recipe(size: str, data: str, given: dict) -> Recipe:
         given["random_resized_crop"] = tuple(given["random_resized_crop"])
     if "rand_augment" in given:
         operations, magnitude = given["rand_augment"]
+        if operations not in range(1, 100):
+            raise InputError(f"--rand-augment has {operations:g} operations: give a whole number, at least 1")
         given["rand_augment"] = (int(operations), magnitude)
     wanted = {f.name: given.pop(f.name) for f in dataclasses.fields(Augmentation) if f.name in given}
     augmentation = dataclasses.replace(default_augmentation(data), **wanted)

@@ -39,23 +39,29 @@ class Console:
             f"{recipe.optimizer}, lr {recipe.learning_rate:g}, {recipe.schedule}; "
             f"about {0.15 + memory / 1e9:.1f} GB of memory"
         )
-        if progress.epoch or progress.step:
-            print(f"resumed    after epoch {progress.epoch}, step {progress.step}")
+        if progress.epoch == recipe.epochs:
+            print(f"finished   all {recipe.epochs} epochs are done: nothing is left to train")
+        elif progress.epoch or progress.step:
+            print(f"resumed    after epoch {progress.epoch}, step {progress.step} of the next")
         print(f"\n{COLUMNS}")
         for row in progress.history:
             print(_row(row))
         done = progress.epoch * steps_an_epoch + progress.step
-        # disable=None: no bar where standard error is a file or a pipe.
-        self.bar = tqdm(total=steps, initial=done, unit="step", leave=False, disable=None, dynamic_ncols=True)
+        self.bar = tqdm(
+            total=steps,
+            initial=done,
+            desc=f"epoch {min(progress.epoch + 1, recipe.epochs)}",
+            bar_format="{desc} {percentage:3.0f}% |{bar}| {remaining} left{postfix}",
+            leave=False,
+            disable=None,  # no bar where standard error is a file or a pipe
+            dynamic_ncols=True,
+        )
 
     def step(self, progress: Progress, result: StepResult) -> None:
-        self.bar.set_description(f"epoch {progress.epoch + 1}", refresh=False)
-        self.bar.set_postfix(
-            {
-                "loss": f"{progress.loss / progress.images:.3f}",
-                "accuracy": f"{progress.correct / progress.images:.1%}",
-                "images/s": f"{progress.images / progress.seconds:.0f}",
-            },
+        self.bar.set_description_str(f"epoch {progress.epoch + 1}", refresh=False)
+        self.bar.set_postfix_str(
+            f"loss {progress.loss / progress.images:.3f}, accuracy {progress.correct / progress.images:.1%}, "
+            f"{progress.images / progress.seconds:.0f} images/s",
             refresh=False,
         )
         self.bar.update()
@@ -76,7 +82,7 @@ class Console:
                 f"\nstopped; everything is saved in {folder}. Go on with\n  python -m tinyvit.train --resume {folder}"
             )
             return
-        best = max(history, key=lambda row: row["test_accuracy"])
+        best = outcome.progress.best
         print(
             f"\ntest accuracy  {history[-1]['test_accuracy']:.2%} "
             f"(best {best['test_accuracy']:.2%}, epoch {best['epoch']})"
