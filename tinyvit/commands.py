@@ -32,7 +32,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(line_buffering=True)  # so that each line is seen at once through a pipe, too
     # An overflow shows in the loss, and the command that meets it says so better than a line from inside a kernel.
-    warnings.filterwarnings("ignore", category=RuntimeWarning, module="tinyvit")
+    warnings.filterwarnings("ignore", "(overflow|invalid value|divide by zero) encountered", RuntimeWarning)
     try:
         sys.exit(main() or 0)
     except InputError as error:
