@@ -54,5 +54,5 @@ def test_a_run_that_is_all_warm_up():
 
 
 def test_an_unknown_schedule_is_refused():
-    with pytest.raises(ValueError, match="'cosin'.*cosine, linear, constant"):
+    with pytest.raises(ValueError, match=r"'cosin'.*cosine, linear, constant"):
         rates("cosin", 0)

@@ -12,6 +12,8 @@ import numpy as np
 from tinyvit.errors import InputError
 
 METADATA_KEY = "tinyvit"
+# How a zip archive of PyTorch's and a pickle of each binary protocol begin.
+PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -81,15 +83,16 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
             start = file.read(2)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; give a file that tinyvit.train wrote") from error
-    if start in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
-        raise InputError(
-            f"{path} is a pickle, which can run any code when opened, and is not read: give a .safetensors file"
-        )
     try:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
             entry = (file.metadata() or {}).get(METADATA_KEY)
     except (SafetensorError, OSError, ValueError, TypeError) as error:
+        # Asked only now, since a whole file can begin with these bytes too: they are the length of its header.
+        if start in PICKLES:
+            raise InputError(
+                f"{path} is a pickle, which can run any code when opened, and is not read: give a .safetensors file"
+            ) from error
         raise InputError(
             f"{path} is cut short or no safetensors file ({error}): copy it again or train anew"
         ) from error
