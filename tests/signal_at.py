@@ -1,0 +1,55 @@
+"""A training run that sends itself a signal: python signal_at.py SIGNAL MOMENT options of tinyvit.train...
+
+MOMENT is a number, counting all moments from 1, or one by name: step:9 is the end of the ninth step, half:checkpoint:2
+is when half of the second checkpoint is written, whole:checkpoint:2 when all of it is written under its temporary
+name, renamed:checkpoint:2 when it has its own. The run is the real one; what is changed here only counts.
+"""
+
+import collections
+import os
+import signal
+import sys
+from pathlib import Path
+
+import safetensors.numpy
+
+from tinyvit import commands, train
+from tinyvit.training.step import TrainStep
+
+number, wanted = getattr(signal, sys.argv[1]), sys.argv[2]
+seen = collections.Counter()
+
+
+def moment(name: str) -> None:
+    seen[name] += 1
+    if wanted in (str(seen.total()), f"{name}:{seen[name]}"):
+        os.kill(os.getpid(), number)
+
+
+def counting_step(self, *arguments):
+    result = step(self, *arguments)
+    moment("step")
+    return result
+
+
+def counting_save(tensors, path, metadata):
+    save(tensors, path, metadata=metadata)
+    name = path.name.strip(".").partition(".")[0]
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    moment(f"half:{name}")
+    path.write_bytes(whole)
+    moment(f"whole:{name}")
+
+
+def counting_replace(source, target):
+    replace(source, target)
+    moment(f"renamed:{Path(target).stem}")
+
+
+step, TrainStep.__call__ = TrainStep.__call__, counting_step
+save, safetensors.numpy.save_file = safetensors.numpy.save_file, counting_save
+replace, os.replace = os.replace, counting_replace
+
+sys.argv[1:] = sys.argv[3:]
+commands.run(train.main)
