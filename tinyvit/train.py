@@ -65,6 +65,8 @@ def parser() -> commands.Parser:
     recipe.add_argument("--schedule", metavar="NAME", help="cosine, linear or constant")
     recipe.add_argument("--clip", type=float, metavar="X", help="largest norm of the gradient, 0 for no limit")
     recipe.add_argument("--loss", metavar="NAME", help="softmax or sigmoid")
+    recipe.add_argument("--beta2", type=float, metavar="DECAY", help="of AdamW's mean of squared gradients")
+    recipe.add_argument("--position-std", type=float, metavar="STD", help="of the position embedding at the start")
     recipe.add_argument("--label-smoothing", type=float, metavar="SHARE", help="of a target, spread over all classes")
     recipe.add_argument("--ema", type=float, metavar="DECAY", help="of the weights' moving average, 0 for none")
     recipe.add_argument("--seed", type=int, metavar="N", help="of all that is random (default 0)")

@@ -13,8 +13,8 @@ from tinyvit.nn import Module, initial
 class LearnedPosition(Module):
     """A vector for each position of the sequence."""
 
-    def __init__(self, config: ViTConfig, random: np.random.Generator):
-        self.embedding = initial.normal(random, 0.02, 1, config.tokens, config.width)
+    def __init__(self, config: ViTConfig, random: np.random.Generator, std: float):
+        self.embedding = initial.normal(random, std, 1, config.tokens, config.width)
 
     def __call__(self) -> Tensor:
         return self.embedding
@@ -23,11 +23,11 @@ class LearnedPosition(Module):
 class LearnedPosition2D(Module):
     """A vector of D/2 for each row and each column of the grid, joined; a whole one for the class token."""
 
-    def __init__(self, config: ViTConfig, random: np.random.Generator):
+    def __init__(self, config: ViTConfig, random: np.random.Generator, std: float):
         self.grid, half = config.grid, config.width // 2
-        self.rows = initial.normal(random, 0.02, self.grid, 1, half)
-        self.columns = initial.normal(random, 0.02, 1, self.grid, half)
-        self.class_token = initial.normal(random, 0.02, 1, 1, config.width) if config.pool == "class_token" else None
+        self.rows = initial.normal(random, std, self.grid, 1, half)
+        self.columns = initial.normal(random, std, 1, self.grid, half)
+        self.class_token = initial.normal(random, std, 1, 1, config.width) if config.pool == "class_token" else None
 
     def __call__(self) -> Tensor:
         shape = (self.grid, self.grid, self.rows.shape[2])
@@ -57,10 +57,10 @@ class SinusoidalPosition(Module):
         return self.embedding
 
 
-def position_embedding(config: ViTConfig, random: np.random.Generator) -> Module | None:
-    """The position embedding that ``config`` names."""
+def position_embedding(config: ViTConfig, random: np.random.Generator, std: float) -> Module | None:
+    """The position embedding that ``config`` names, a learned one drawn with standard deviation ``std``."""
     if config.position_embedding == "none":
         return None
     if config.position_embedding == "sinusoidal":
         return SinusoidalPosition(config)
-    return {"learned": LearnedPosition, "learned_2d": LearnedPosition2D}[config.position_embedding](config, random)
+    return {"learned": LearnedPosition, "learned_2d": LearnedPosition2D}[config.position_embedding](config, random, std)

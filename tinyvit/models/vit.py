@@ -16,14 +16,15 @@ class ViT(Module):
     Args:
         config: the shape of the model.
         seed: of the initial weights.
+        position_std: of a learned position embedding's initial values; 0.02 in the official code.
     """
 
-    def __init__(self, config: ViTConfig, seed: int = 0):
+    def __init__(self, config: ViTConfig, seed: int = 0, position_std: float = 0.02):
         self.config = config
         random = np.random.default_rng(seed)
         self.patch_embedding = PatchEmbedding(config.patch_size, config.channels, config.width, random)
         self.class_token = initial.zeros(1, 1, config.width) if config.pool == "class_token" else None
-        self.position = position_embedding(config, random)
+        self.position = position_embedding(config, random, position_std)
         self.dropout = Dropout(config.dropout)
         self.blocks = [
             EncoderBlock(

@@ -21,8 +21,11 @@ class Recipe:
         epochs: passes over the training images.
         batch_size: images a step; a rest that fills no batch is left out of the epoch.
         accumulate: parts in which a batch passes through the model one after the other, to save memory.
+        position_std: of a learned position embedding's initial values. The official 0.02 is made for long training:
+            next to patch embeddings of size 1 it starts out invisible.
         optimizer: "adamw" or "sgd" (momentum 0.9).
         learning_rate: its peak.
+        beta2: how slowly AdamW's estimate of the squared gradient moves; 0.999 in the paper.
         weight_decay: of matrices, multiplied by the learning rate as in torch.optim.AdamW.
         warmup_epochs: epochs (or a part of one) in which the learning rate rises linearly.
         schedule: how it falls after that: "cosine", "linear" or "constant" (not at all).
@@ -41,8 +44,10 @@ class Recipe:
     epochs: int = 10
     batch_size: int = 128
     accumulate: int = 1
+    position_std: float = 0.02
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
+    beta2: float = 0.999
     weight_decay: float = 0.05
     warmup_epochs: float = 1.0
     schedule: str = "cosine"
@@ -55,14 +60,14 @@ class Recipe:
     workers: int = 1
 
     def __post_init__(self):
-        for field in ("learning_rate", "weight_decay", "warmup_epochs", "clip"):
+        for field in ("learning_rate", "weight_decay", "warmup_epochs", "clip", "position_std"):
             _check(self, field, math.isfinite(getattr(self, field)), "a finite number")
         for field in ("epochs", "batch_size", "accumulate", "workers"):
             _check(self, field, getattr(self, field) >= 1, "at least 1")
-        for field in ("weight_decay", "warmup_epochs", "clip", "seed"):
+        for field in ("weight_decay", "warmup_epochs", "clip", "seed", "position_std"):
             _check(self, field, getattr(self, field) >= 0, "at least 0")
         _check(self, "learning_rate", self.learning_rate > 0, "more than 0")
-        for field in ("label_smoothing", "ema"):
+        for field in ("label_smoothing", "ema", "beta2"):
             _check(self, field, 0 <= getattr(self, field) < 1, "at least 0 and less than 1")
         if self.accumulate > self.batch_size:
             raise InputError(f"accumulate {self.accumulate} is more than the {self.batch_size} images of a batch")

@@ -37,8 +37,10 @@ class TrainStep:
     def __init__(self, model: ViT, recipe: Recipe, workers: Workers):
         self.model, self.recipe, self.workers = model, recipe, workers
         self.flat = FlatParameters(model)
-        optimizer = {"adamw": AdamW, "sgd": SGD}[recipe.optimizer]
-        self.optimizer = optimizer(self.flat, weight_decay=recipe.weight_decay)
+        if recipe.optimizer == "adamw":
+            self.optimizer = AdamW(self.flat, recipe.weight_decay, beta2=recipe.beta2)
+        else:
+            self.optimizer = SGD(self.flat, recipe.weight_decay)
         self.average = self.flat.data.copy() if recipe.ema else None
         self._gradients = [self.flat.zeros() for _ in range(workers.count)]
 
