@@ -18,7 +18,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args, **kwargs):
         def formatter(prog: str) -> argparse.HelpFormatter:
-            return argparse.RawDescriptionHelpFormatter(prog, max_help_position=30)
+            return argparse.HelpFormatter(prog, max_help_position=30)
 
         super().__init__(*args, formatter_class=formatter, **kwargs)
 
