@@ -1,5 +1,7 @@
 """Every elementary operation's gradient against finite differences, on random shapes, layouts and cotangents."""
 
+import itertools
+
 import numpy as np
 import pytest
 from cases import Case, all_functions, distinct, functions_used, lengths, normal, positive, seeds, shapes
@@ -188,6 +190,13 @@ def test_a_formula_of_many_operations(data):
         return (z @ y - z.sum(axis=1)) / (1 + exp(-z.max(axis=1))) + (x * x).sum()
 
     gradcheck(formula, [x, y])
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_every_order_of_axes(order):
+    """Most orders are their own inverse, so random ones could miss a transpose that is undone by itself."""
+    gradcheck(lambda x: transpose(x, order), [np.random.default_rng(0).standard_normal((2, 3, 4))])
+    gradcheck(lambda x: transpose(x, tuple(axis - 3 for axis in order)), [np.ones((2, 2, 2))])
 
 
 def test_ties_share_the_gradient():

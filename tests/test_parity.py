@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 from tinyvit.autograd import gradients, softmax_cross_entropy
 from tinyvit.models import ViT, ViTConfig
@@ -18,6 +19,16 @@ pytestmark = pytest.mark.parity
 BATCH = 2
 # The largest difference allowed in an array, relative to its largest magnitude: of the logits, of the gradients.
 TOLERANCES = {np.float32: (1e-5, 1e-4), np.float64: (1e-10, 1e-10)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Two libraries that each want every core hinder each other more than several threads help them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpoolctl.threadpool_limits(1, "blas"):
+        yield
+    torch.set_num_threads(before)
 
 
 def random_model(config: ViTConfig, dtype) -> ViT:

@@ -1,13 +1,14 @@
 """The Vision Transformer: its sizes, its options, what its config refuses, how it starts out, and that it learns."""
 
 import dataclasses
+import threading
 import tracemalloc
 
 import numpy as np
 import pytest
 
 from tinyvit import Tensor, no_grad
-from tinyvit.autograd import gradients, softmax_cross_entropy
+from tinyvit.autograd import dropout, gradients, softmax_cross_entropy
 from tinyvit.errors import InputError
 from tinyvit.kernels import adamw_step, sgd_step
 from tinyvit.models import SIZES, ViT, ViTConfig, cost
@@ -475,6 +476,34 @@ def test_dropout_and_stochastic_depth_act_in_training_only():
         np.testing.assert_array_equal(model(images()).data, expected)
     with training_mode(np.random.default_rng(0)):
         np.testing.assert_array_equal(plain(images()).data, expected)
+
+
+def test_dropout_stands_where_the_paper_has_it(monkeypatch):
+    """After the position embedding, the attention's projection and both layers of the MLP; each mask differs."""
+    calls = []
+
+    def recorded(x, rate, seed):
+        calls.append((x.shape[1:], rate, seed))
+        return dropout(x, rate, seed)
+
+    monkeypatch.setattr("tinyvit.nn.dropout.dropout", recorded)
+    model = ViT(small(depth=1, dropout=0.2))
+    with training_mode(np.random.default_rng(0)):
+        model(images())
+    tokens, width, mlp_width = 10, 24, 40
+    assert [shape for shape, _, _ in calls] == [(tokens, width), (tokens, width), (tokens, mlp_width), (tokens, width)]
+    assert {rate for _, rate, _ in calls} == {0.2}
+    assert len({seed for _, _, seed in calls}) == 4
+
+
+def test_training_mode_is_for_its_own_thread():
+    model = randomised(small(dropout=0.3))
+    expected, found = model(images()).data, []
+    with training_mode(np.random.default_rng(0)):
+        thread = threading.Thread(target=lambda: found.append(model(images()).data))
+        thread.start()
+        thread.join()
+    np.testing.assert_array_equal(found[0], expected)
 
 
 def test_stochastic_depth_grows_with_depth():
