@@ -18,7 +18,9 @@ def main() -> None:
         prog="python -m tinyvit.evaluate", description="Measure a trained model on the test images of its data set."
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder, or one of its .safetensors models")
-    parser.add_argument("--workers", type=int, default=available_cores(), help="threads (default: one a core)")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", default=available_cores(), help="threads (default: one a core)"
+    )
     commands.add_device(parser)
     given = parser.parse_args()
     commands.check_device(given.device)

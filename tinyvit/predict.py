@@ -28,8 +28,10 @@ def main() -> None:
         metavar="IMAGE",
         help="picture files; without any, some test images of the run",
     )
-    parser.add_argument("--top", type=int, default=5, help="classes shown for each picture (default 5)")
-    parser.add_argument("--out", type=Path, help="the figure (default predictions.png beside the model)")
+    parser.add_argument("--top", type=int, metavar="N", default=5, help="classes shown for each picture (default 5)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the figure (default predictions.png beside the model)"
+    )
     commands.add_device(parser)
     given = parser.parse_args()
     commands.check_device(given.device)

@@ -1,6 +1,7 @@
 """python -m tinyvit.summary: layers, parameters, multiply-adds and memory of a model, without making it."""
 
 from tinyvit import commands
+from tinyvit.errors import InputError
 from tinyvit.models import ViTConfig, cost
 
 
@@ -8,14 +9,22 @@ def main() -> None:
     parser = commands.Parser(
         prog="python -m tinyvit.summary", description="Show what a model costs, without allocating it."
     )
-    parser.add_argument("--size", default="base", help="nano, tiny, small, base, large or huge (default base)")
-    parser.add_argument("--image-size", type=int, default=224, help="pixels (default 224)")
-    parser.add_argument("--patch-size", type=int, default=16, help="pixels (default 16)")
-    parser.add_argument("--channels", type=int, default=3, help="3 for colour, 1 for grey (default 3)")
-    parser.add_argument("--classes", type=int, default=1000, help="outputs of the head (default 1000)")
-    parser.add_argument("--pool", default="class_token", help="class_token or mean (default class_token)")
-    parser.add_argument("--batch-size", type=int, default=128, help="for the memory of training (default 128)")
+    parser.add_argument(
+        "--size", metavar="NAME", default="base", help="nano, tiny, small, base, large or huge (default base)"
+    )
+    parser.add_argument("--image-size", type=int, metavar="N", default=224, help="pixels (default 224)")
+    parser.add_argument("--patch-size", type=int, metavar="N", default=16, help="pixels (default 16)")
+    parser.add_argument("--channels", type=int, metavar="N", default=3, help="3 for colour, 1 for grey (default 3)")
+    parser.add_argument("--classes", type=int, metavar="N", default=1000, help="outputs of the head (default 1000)")
+    parser.add_argument(
+        "--pool", metavar="NAME", default="class_token", help="class_token or mean (default class_token)"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N", default=128, help="for the memory of training (default 128)"
+    )
     given = parser.parse_args()
+    if given.batch_size < 1:
+        raise InputError(f"--batch-size is {given.batch_size}: give at least 1")
     fields = ("image_size", "patch_size", "channels", "classes", "pool")
     config = ViTConfig.named(given.size, **{field: getattr(given, field) for field in fields})
     price = cost(config)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tinyvit import commands
 from tinyvit.analysis import draw_curves
-from tinyvit.data import DATASETS, Augmentation, Dataset
+from tinyvit.data import DATASETS, Augmentation, Dataset, Loader
 from tinyvit.errors import InputError, unknown
 from tinyvit.models import SIZES, ViTConfig
 from tinyvit.training import Recipe, fit
@@ -16,6 +16,8 @@ from tinyvit.training.recipe import RECIPES, default_augmentation
 from tinyvit.training.run import Run, check_fits
 from tinyvit.training.settings import DataSettings, Settings
 from tinyvit.training.workers import available_cores
+
+OTHER_NAMES = {"learning_rate": "lr"}  # options that are not called as the setting is
 
 
 def parser() -> commands.Parser:
@@ -30,7 +32,7 @@ def parser() -> commands.Parser:
     made.add_argument(
         "--resume", type=Path, metavar="RUN", help="go on with the run in this folder, with its own settings"
     )
-    made.add_argument("--out", type=Path, help="folder of the run (default runs/SIZE-DATA)")
+    made.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the run (default runs/SIZE-DATA)")
     commands.add_device(made)
 
     data = made.add_argument_group("data")
@@ -93,7 +95,7 @@ def main() -> int:
     if "resume" in given:
         folder = given.pop("resume")
         if given:
-            options = ", ".join("--" + name.replace("_", "-") for name in given)
+            options = ", ".join("--" + OTHER_NAMES.get(name, name).replace("_", "-") for name in given)
             raise InputError(f"--resume takes its settings from {folder / 'config.json'}: leave out {options}")
         run = Run.open(folder)
         train, test = run.settings.data.load()
@@ -141,6 +143,7 @@ def new_settings(size: str, given: dict) -> tuple[Settings, Dataset, Dataset]:
     )
     recipe = new_recipe(size, name, given)
     train, test = data.load()
+    Loader(train, recipe.batch_size, seed=recipe.seed)  # refuses a batch larger than the data before a folder is made
     patch_size = given.pop("patch_size", default_patch_size(train.image_size))
     config = ViTConfig.named(
         size,

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tinyvit.errors import InputError, unknown
+from tinyvit.errors import InputError, check_types, unknown
 
 # name -> width D, depth L, heads, MLP width. The paper's Table 1 has base, large and huge; tiny and small are
 # those of DeiT (Touvron et al., 2021). nano is ours: it learns the embedded data in about a minute on a laptop.
@@ -111,13 +111,7 @@ class ViTConfig:
         Raises:
             InputError: a field that this version does not know, a value of the wrong type, or values that don't fit.
         """
-        fields = {field.name: field.type for field in dataclasses.fields(cls)}
-        for name, value in values.items():
-            if name not in fields:
-                raise unknown("model field", name, fields)
-            expected = (int, float) if fields[name] is float else fields[name]
-            if not isinstance(value, expected) or isinstance(value, bool):
-                raise InputError(f"model field {name} is {value!r}: it must be of type {fields[name].__name__}")
+        check_types("model", cls, values)
         return cls(**values)
 
     @property

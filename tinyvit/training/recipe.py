@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from tinyvit.data import Augmentation
-from tinyvit.errors import InputError, unknown
+from tinyvit.errors import InputError, check_types, unknown
 
 CHOICES = {
     "optimizer": ("adamw", "sgd"),
@@ -87,7 +87,9 @@ class Recipe:
                 name: tuple(value) if isinstance(value, list) else value
                 for name, value in values["augmentation"].items()
             }
-            return cls(**{**values, "augmentation": Augmentation(**augmentation)})
+            values = {**values, "augmentation": Augmentation(**augmentation)}
+            check_types("recipe", cls, values)
+            return cls(**values)
         except (TypeError, KeyError, AttributeError) as error:
             raise InputError(f"the recipe cannot be read ({error}): was config.json changed by hand?") from error
 

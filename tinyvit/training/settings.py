@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from tinyvit.data import Dataset, load_dataset
-from tinyvit.errors import InputError
+from tinyvit.errors import InputError, check_types
 from tinyvit.models import ViTConfig
 from tinyvit.training.recipe import Recipe
 
@@ -51,6 +51,7 @@ class Settings:
         """
         try:
             values = json.loads(text)
+            check_types("data", DataSettings, values["data"])
             return cls(
                 ViTConfig.from_dict(values["model"]),
                 Recipe.from_dict(values["recipe"]),
