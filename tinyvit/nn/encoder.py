@@ -32,6 +32,8 @@ class EncoderBlock(Module):
         self.dropout = Dropout(dropout)
         self.stochastic_depth = StochasticDepth(stochastic_depth)
 
-    def __call__(self, z: Tensor) -> Tensor:
-        z = z + self.stochastic_depth(self.dropout(self.attention(self.norm1(z))))
+    def __call__(self, z: Tensor, asking: int | None = None) -> Tensor:
+        """With ``asking``, give only the first so many tokens: all are looked at, but no others go on."""
+        attended = self.attention(self.norm1(z), asking)
+        z = (z if asking is None else z[:, :asking]) + self.stochastic_depth(self.dropout(attended))
         return z + self.stochastic_depth(self.mlp(self.norm2(z)))
