@@ -8,6 +8,7 @@ from tinyvit.training.run import Progress, Run
 from tinyvit.training.step import StepResult
 
 COLUMNS = "epoch   train loss   train acc   test acc        lr   images/s"
+PROGRAM_BYTES = 70e6  # Python, NumPy and Matplotlib, as measured
 
 
 class Console:
@@ -20,8 +21,10 @@ class Console:
     def start(self, progress: Progress, steps_an_epoch: int) -> None:
         model, recipe, data = self.run.settings.model, self.run.settings.recipe, self.run.settings.data
         price = cost(model)
-        copies = 3 + recipe.workers + (recipe.optimizer == "adamw") - 1 + bool(recipe.ema)
-        memory = price.training_bytes(-(-recipe.batch_size // recipe.accumulate), copies)
+        # The parameters, a gradient for each worker, what the optimiser remembers, the moving average.
+        copies = 1 + recipe.workers + (2 if recipe.optimizer == "adamw" else 1) + bool(recipe.ema)
+        images = (self.train_images + self.test_images) * model.image_size**2 * model.channels
+        memory = PROGRAM_BYTES + images + price.training_bytes(-(-recipe.batch_size // recipe.accumulate), copies)
         steps = recipe.epochs * steps_an_epoch
         print(f"tinyvit    training from scratch, into {self.run.folder}")
         print(f"device     CPU, {recipe.workers} worker{'s' * (recipe.workers > 1)}, float32")
@@ -37,7 +40,7 @@ class Console:
         print(
             f"recipe     {recipe.epochs} epochs of {steps_an_epoch} steps, batch {recipe.batch_size}, "
             f"{recipe.optimizer}, lr {recipe.learning_rate:g}, {recipe.schedule}; "
-            f"about {0.15 + memory / 1e9:.1f} GB of memory"
+            f"about {memory / 1e9:.1f} GB of memory"
         )
         if progress.epoch == recipe.epochs:
             print(f"finished   all {recipe.epochs} epochs are done: nothing is left to train")
