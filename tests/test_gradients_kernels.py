@@ -74,7 +74,8 @@ def softmaxes(draw) -> Case:
 @st.composite
 def attentions(draw) -> Case:
     batch, tokens, heads, head_width = draw(lengths), draw(lengths), draw(st.integers(1, 4)), draw(st.integers(1, 3))
-    return Case(lambda qkv: attention(qkv, heads), [draw(normal((batch, tokens, 3 * heads * head_width)))])
+    asking = draw(st.none() | st.integers(1, tokens))
+    return Case(lambda qkv: attention(qkv, heads, asking), [draw(normal((batch, tokens, 3 * heads * head_width)))])
 
 
 @st.composite
@@ -207,6 +208,12 @@ ORACLES = {
     "layer_norm": (lambda *t: layer_norm(*t, 1e-6), composed_layer_norm, [(7, 19, 24), (24,), (24,)], 2e-6),
     "softmax": (softmax, composed_softmax, [(7, 19, 24)], 1e-6),
     "attention": (lambda qkv: attention(qkv, 3), composed_attention, [(7, 19, 72)], 2e-6),
+    "attention asking": (
+        lambda qkv: attention(qkv, 3, asking=4),
+        lambda qkv: composed_attention(qkv)[:, :4],
+        [(7, 19, 72)],
+        2e-6,
+    ),
     "gelu tanh": (lambda x: gelu(x, "tanh"), composed_gelu_tanh, [(7, 19, 24)], 1e-6),
     "gelu exact": (lambda x: gelu(x, "exact"), composed_gelu_exact, [(7, 19, 24)], 1e-6),
     "mlp tanh": (lambda *t: mlp(*t, "tanh"), composed_mlp_tanh, MLP_SHAPES, 2e-6),
@@ -384,6 +391,9 @@ def test_bad_arguments_are_named():
         attention(Tensor(np.ones((1, 2, 18), np.float32)), heads=4)
     with pytest.raises(ValueError, match="attention with 2 heads"):
         attention(x, heads=2)
+    for asking in (0, 3):
+        with pytest.raises(ValueError, match=f"{asking} of 2 tokens"):
+            attention(Tensor(np.ones((1, 2, 12), np.float32)), heads=2, asking=asking)
 
 
 @pytest.mark.parametrize("loss", [softmax_cross_entropy, sigmoid_cross_entropy])

@@ -37,7 +37,10 @@ class Cost:
 
     @property
     def multiply_adds(self) -> int:
-        """For the forward pass of one image. Training takes about three times as many."""
+        """For the forward pass of one image with every token in every block, as the published figures count.
+
+        Training takes about three times as many.
+        """
         return sum(layer.multiply_adds for layer in self.layers)
 
     def training_bytes(self, batch_size: int, copies: int = 4) -> int:
