@@ -34,11 +34,10 @@ class Report(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a run ended: all it did, whether it was interrupted, and the last evaluation (None if there was none)."""
+    """How a run ended: all it did, and whether it was interrupted."""
 
     progress: Progress
     interrupted: bool
-    evaluation: Evaluation | None
 
 
 def fit(run: Run, train: Dataset, test: Dataset, report: Report) -> Outcome:
@@ -53,7 +52,6 @@ def fit(run: Run, train: Dataset, test: Dataset, report: Report) -> Outcome:
     recipe = run.settings.recipe
     model = ViT(run.settings.model, seed=recipe.seed, position_std=recipe.position_std)
     loader = Loader(train, recipe.batch_size, seed=recipe.seed, augmentation=recipe.augmentation)
-    evaluation = None
     with Workers(recipe.workers) as workers, interruptible() as interrupted:
         state = TrainStep(model, recipe, workers)
         progress = run.load_checkpoint(state)
@@ -64,7 +62,7 @@ def fit(run: Run, train: Dataset, test: Dataset, report: Report) -> Outcome:
                 raise Diverged(f"a weight is no longer a number at epoch {progress.epoch + 1}, step {progress.step}")
             if progress.step < loader.steps:
                 run.save_checkpoint(state, progress)
-                return Outcome(progress, True, evaluation)
+                return Outcome(progress, True)
             with state.flat.replaced_by(state.evaluated_parameters):
                 evaluation = evaluate(model, test, workers)
             if not math.isfinite(evaluation.loss):
@@ -74,8 +72,8 @@ def fit(run: Run, train: Dataset, test: Dataset, report: Report) -> Outcome:
             run.save_epoch(state, progress, train.class_names, improved)
             report.epoch(row)
             if interrupted():
-                return Outcome(progress, progress.epoch < recipe.epochs, evaluation)
-    return Outcome(progress, False, evaluation)
+                return Outcome(progress, progress.epoch < recipe.epochs)
+    return Outcome(progress, False)
 
 
 def _run_epoch(state: TrainStep, loader: Loader, progress: Progress, report: Report, interrupted) -> None:
