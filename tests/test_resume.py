@@ -62,16 +62,22 @@ def test_killed_again_and_again_at_random_moments(alone, tmp_path, seed):
 
 
 @pytest.mark.parametrize(
-    "moment",
-    ["renamed:model:2", "renamed:metrics:2", "half:checkpoint:2", "whole:checkpoint:2", "renamed:checkpoint:2"],
+    "moment, done",
+    [
+        ("renamed:model:2", 1),
+        ("renamed:metrics:2", 1),
+        ("half:checkpoint:2", 1),
+        ("whole:checkpoint:4", 3),
+        ("renamed:checkpoint:4", 4),
+    ],
 )
-def test_killed_while_an_epoch_is_saved(alone, tmp_path, moment):
+def test_killed_while_an_epoch_is_saved(alone, tmp_path, moment, done):
     folder = tmp_path / "run"
     assert train_until(moment, *OPTIONS, "--out", folder).status == KILLED
     assert command("evaluate", folder).status == 0, "the models are not whole"
     ended = command("train", "--resume", folder)
     assert ended.status == 0
-    assert f"resumed    after epoch {2 if moment == 'renamed:checkpoint:2' else 1}," in ended.out
+    assert (f"resumed    after epoch {done}, step 0" if done < EPOCHS else "nothing is left to train") in ended.out
     (folder / "confusion.png").unlink()
     assert_same(folder, alone)
 
