@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from small_runs import EPOCHS, OPTIONS, command, contents, metrics, process
 
+from tinyvit import predict
 from tinyvit.models import SIZES, load_model
 
 OWN_FILES = "best.safetensors checkpoint.safetensors config.json curves.png metrics.jsonl model.safetensors".split()
@@ -116,6 +117,15 @@ def test_predict_without_pictures_shows_test_images(run):
     assert ended.status == 0
     assert ended.out.count("labelled ") == 6
     assert_picture(run / "predictions.png")
+
+
+def test_predict_draws_the_first_of_many_pictures(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict, "MOST_DRAWN", 2)
+    ended = command("predict", run, *[picture(tmp_path / "a$_$.png")] * 3, "--out", tmp_path / "seen.png")
+    assert ended.status == 0 and ended.err == ""
+    assert ended.out.count("a$_$.png: ") == 3 and "(the first 2)" in ended.out
+    with Image.open(tmp_path / "seen.png") as image:
+        assert image.height < 2.5 * image.width / 3
 
 
 def test_predict_needs_the_model_file_only(run, tmp_path):

@@ -13,6 +13,7 @@ from tinyvit.models import ViT, load_model
 from tinyvit.training.run import Run, model_path
 
 SAMPLES = 6  # test images shown when no picture is given
+MOST_DRAWN = 40  # rows of a figure that can still be looked at, and made
 
 
 def main() -> None:
@@ -52,8 +53,9 @@ def main() -> None:
     for name, row, best in zip(names, probabilities, top, strict=True):
         print(f"{name}: " + ", ".join(f"{classes[i]} {row[i]:.1%}" for i in best))
     picture = given.out or path.with_name("predictions.png")
-    draw_predictions(names, images, looks, probabilities, classes, given.top, picture)
-    print(f"where it looks: {picture}")
+    few = slice(MOST_DRAWN)
+    draw_predictions(names[few], images[few], looks[few], probabilities[few], classes, given.top, picture)
+    print(f"where it looks: {picture}" + f" (the first {MOST_DRAWN})" * (len(names) > MOST_DRAWN))
 
 
 def look(model: ViT, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -37,7 +37,9 @@ def draw_predictions(
         for panel in row[:2]:
             panel.imshow(image[..., 0] if grey else image, cmap="gray" if grey else None, vmin=0, vmax=255)
             panel.axis("off")
-        row[0].set_title(name if len(name) <= LONGEST_TITLE else f"{name[: LONGEST_TITLE - 1]}…", fontsize=9)
+        row[0].set_title(
+            name if len(name) <= LONGEST_TITLE else f"{name[: LONGEST_TITLE - 1]}…", fontsize=9, parse_math=False
+        )
         extent = (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)
         # Relative to the mean, so that 1 means "as much as any patch".
         relative = where * where.size
@@ -49,6 +51,7 @@ def draw_predictions(
         best = np.argsort(-probability)[:shown][::-1]
         bars = row[2].barh([class_names[i] for i in best], 100 * probability[best], color=BLUE)
         row[2].bar_label(bars, fmt="%.1f", padding=3)
-        row[2].set(xlim=(0, 112), xlabel="probability (%)" if row is axes[-1] else None)
+        row[2].set(xlim=(0, 112))
         row[2].grid(axis="y", visible=False)
+    axes[-1, 2].set_xlabel("probability (%)")
     save_figure(figure, path)
