@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from tinyvit.data import folder, load_dataset
-from tinyvit.data.folder import decode, load_folder
+from tinyvit.data.folder import load_folder
+from tinyvit.data.picture import read_picture
 from tinyvit.errors import InputError
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
@@ -82,7 +83,9 @@ def test_a_picture_is_resized_on_its_short_side_and_cropped_to_its_centre(tmp_pa
     Image.fromarray(bands).save(tmp_path / "wide.png")
     Image.fromarray(bands.transpose(1, 0, 2)).save(tmp_path / "high.png")
     for name in ("wide.png", "high.png"):
-        np.testing.assert_array_equal(decode(tmp_path / name, 10)[2:-2, 2:-2], np.tile([0, 255, 0], (6, 6, 1)))
+        np.testing.assert_array_equal(
+            read_picture(tmp_path / name, 10, channels=3)[2:-2, 2:-2], np.tile([0, 255, 0], (6, 6, 1))
+        )
 
 
 def test_a_picture_taken_sideways_is_turned_upright(tmp_path):
@@ -91,7 +94,7 @@ def test_a_picture_taken_sideways_is_turned_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # "rotate by 90 degrees clockwise to see it upright"
     Image.fromarray(np.rot90(upright)).save(tmp_path / "sideways.jpg", exif=exif)
-    seen = decode(tmp_path / "sideways.jpg", 20)
+    seen = read_picture(tmp_path / "sideways.jpg", 20, channels=3)
     assert seen[:8].min() > 240 and seen[-8:].max() < 15
 
 
@@ -102,7 +105,7 @@ def test_every_kind_of_pixel_becomes_rgb(tmp_path, mode):
     image = Image.fromarray(grey.astype(np.uint16) * 200) if mode == "I;16" else Image.fromarray(grey).convert(mode)
     path = tmp_path / ("picture.jpg" if mode == "CMYK" else "picture.png")
     image.save(path)
-    seen = decode(path, 20)
+    seen = read_picture(path, 20, channels=3)
     light = 255 * 200 // 256 if mode == "I;16" else 255
     assert seen.shape == (20, 20, 3) and seen.dtype == np.uint8
     assert seen[:, 1:8].max() < 10 and abs(seen[:, 12:19].astype(int) - light).max() < 10
