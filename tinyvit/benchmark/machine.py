@@ -1,0 +1,67 @@
+"""What the machine is: processor, cores, and the libraries that compute."""
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_info
+
+from tinyvit.training.workers import available_cores
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """The header of a measurement. ``torch`` is PyTorch's version, "" where it is missing."""
+
+    processor: str
+    cores: int
+    python: str
+    numpy: str
+    blas: str
+    torch: str
+    busy: float
+
+    @classmethod
+    def here(cls) -> "Machine":
+        return cls(
+            processor(), available_cores(), platform.python_version(), np.__version__, blas(), torch_version(), busy()
+        )
+
+
+def processor() -> str:
+    """The processor's name as it gives it itself."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine() or "unknown processor"
+
+
+def blas() -> str:
+    """NumPy's matrix product library and the processor family that its kernels are written for."""
+    for library in threadpool_info():
+        if library["user_api"] == "blas":
+            family = f", {library['architecture']} kernels" if library.get("architecture") else ""
+            name = {"openblas": "OpenBLAS", "mkl": "MKL", "blis": "BLIS"}.get(library["internal_api"], "BLAS")
+            return f"{name} {library['version']}{family}"
+    return "a BLAS that threadpoolctl does not know"
+
+
+def torch_version() -> str:
+    """PyTorch's version without importing it, "" where it is not installed."""
+    if importlib.util.find_spec("torch") is None:
+        return ""
+    try:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return "of unknown version"
+
+
+def busy() -> float:
+    """How many cores were busy in the last minute, on average; 0 where the system doesn't say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0

@@ -1,0 +1,144 @@
+"""The measurement as text and as JSON."""
+
+from tinyvit.benchmark.breakdown import REST, Part
+from tinyvit.benchmark.ceilings import Ceilings
+from tinyvit.benchmark.compare import COMPILED, OURS, Measured, Plan
+from tinyvit.benchmark.machine import Machine
+
+SMALLEST_SHARE = 0.002  # parts of a step below this are left out of the printed table
+
+
+def header(machine: Machine, ceilings: Ceilings, torch_gflops: float, plan: Plan) -> str:
+    """What is measured, where and how; with the machine's ceilings."""
+    threads = f"{plan.workers} thread{'s' * (plan.workers > 1)}"
+    products = ", ".join(f"{name} {rate:.0f}" for name, rate in ceilings.products.items())
+    moves = ", ".join(f"{name} {rate:.0f}" for name, rate in ceilings.moves.items())
+    lines = [
+        f"machine    {machine.processor}, {machine.cores} core{'s' * (machine.cores > 1)}",
+        f"tinyvit    Python {machine.python}, NumPy {machine.numpy} with {machine.blas}; "
+        f"{plan.workers} worker{'s' * (plan.workers > 1)}",
+    ]
+    if plan.opponents:
+        lines.append(
+            f"PyTorch    {machine.torch}, eager, scaled_dot_product_attention, {threads}"
+            + "; and torch.compile" * (COMPILED in plan.opponents)
+        )
+    lines += [
+        f"ceilings   matrix products {ceilings.gflops:.0f} GFLOP/s ({products}), "
+        f"memory {ceilings.bandwidth:.0f} GB/s ({moves}), {threads}",
+    ]
+    if torch_gflops:
+        lines.append(f"           PyTorch's matrix products {torch_gflops:.0f} GFLOP/s")
+    turns = f"{plan.repeats} turn{'s' * (plan.repeats > 1)}"
+    length = f"{plan.steps} step{'s' * (plan.steps != 1)}" if plan.steps else "about a second"
+    lines += [
+        f"how        float32, random images; medians of {turns} of {length}, after one to warm up",
+        "           training is a whole step: loss, gradients, their norm clipped to 1, AdamW",
+    ]
+    if plan.opponents:
+        lines.append(
+            "           each side is a process of its own; they take turns; a ratio compares neighbouring turns"
+        )
+    lines.append("           memory is the peak less what was there before the model (in brackets: the whole process)")
+    if machine.busy > 0.5:
+        lines.append(
+            f"note       {machine.busy:.1f} cores were busy in the minute before: with other programs beside it, "
+            "nothing here\n           is what the machine can do, and PyTorch, whose threads wait for each other "
+            "more often, loses more"
+        )
+    return "\n".join(lines)
+
+
+def results(measured: Measured) -> str:
+    """Throughput, memory and ratios of one task."""
+    lines = [f"  {measured.task:11} {'images/s':>10} {'ms a step':>10} {'memory':>20}   ratio (of each pair)"]
+    for side in measured.seconds:
+        rate = measured.images_per_second(side)
+        net, peak = (measured.memory[side][key] / 1e6 for key in ("net", "peak"))
+        line = (
+            f"    {side:9} {rate:>10.1f} {1e3 * measured.row.batch_size / rate:>10.1f} "
+            f"{f'{net:.0f} MB ({peak:.0f} MB)':>20}"
+        )
+        if side != OURS:
+            pairs = " ".join(f"{ratio:.2f}" for ratio in measured.ratios(side))
+            line += f"   {measured.ratio(side):.2f} ({pairs})"
+        lines.append(line)
+    for side, share in measured.computed_while_waiting.items():
+        if share > 0.05:
+            lines.append(f"    note: {side} used {share:.0%} of a core while it waited, which slowed the other side")
+    return "\n".join(lines)
+
+
+def breakdown_table(parts: list[Part], ceilings: Ceilings) -> str:
+    """Where the step's time goes, the longest first."""
+    lines = [f"    {'kernel':32} {'ms':>8} {'share':>7} {'calls':>6} {'GFLOP/s':>8} {'GB/s':>6} {'of limit':>9}"]
+    small = [part for part in parts if part.share < SMALLEST_SHARE and part.name != REST]
+    for part in parts:
+        if part in small:
+            continue
+        line = f"    {part.name:32} {1e3 * part.seconds:>8.2f} {part.share:>7.1%}"
+        if part.work:
+            limit = part.gflops / ceilings.gflops_at(part.work.intensity)
+            line += f" {part.calls:>6.0f} {part.gflops:>8.1f} {part.bandwidth:>6.1f} {limit:>9.0%}"
+        lines.append(line)
+    if small:
+        seconds, share = sum(part.seconds for part in small), sum(part.share for part in small)
+        lines.insert(-1, f"    {f'{len(small)} smaller kernels':32} {1e3 * seconds:>8.2f} {share:>7.1%}")
+    return "\n".join(lines)
+
+
+def summary(all_measured: list[Measured], opponents: tuple[str, ...]) -> str:
+    """One line a row and task: the figures to quote."""
+    lines = [f"{'':34} {'task':10} {'images/s':>9} {'memory':>9}"]
+    lines[0] += "".join(f" {side + ' images/s':>22} {'memory':>9} {'ratio':>6}" for side in opponents)
+    for measured in all_measured:
+        line = f"{measured.row.name:34} {measured.task:10} {measured.images_per_second(OURS):>9.1f}"
+        line += f" {_megabytes(measured, OURS):>9}"
+        for side in opponents:
+            line += f" {measured.images_per_second(side):>22.1f} {_megabytes(measured, side):>9}"
+            line += f" {measured.ratio(side):>6.2f}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def as_json(
+    machine: Machine, ceilings: Ceilings, torch_gflops: float, plan: Plan, all_measured: list[Measured]
+) -> dict:
+    """Everything that was measured, seconds and bytes, for json.dumps."""
+    return {
+        "machine": vars(machine),
+        "ceilings": {**vars(ceilings), "torch_gflops": torch_gflops or None},
+        "plan": vars(plan),
+        "rows": [_measured_as_json(measured) for measured in all_measured],
+    }
+
+
+def _measured_as_json(measured: Measured) -> dict:
+    opponents = [side for side in measured.seconds if side != OURS]
+    return {
+        "name": measured.row.name,
+        "model": vars(measured.row.config),
+        "batch_size": measured.row.batch_size,
+        "task": measured.task,
+        "steps_a_turn": measured.steps,
+        "seconds_a_step": measured.seconds,
+        "images_per_second": {side: measured.images_per_second(side) for side in measured.seconds},
+        "memory_bytes": measured.memory,
+        "computed_while_waiting": measured.computed_while_waiting,
+        "ratios": {side: measured.ratios(side) for side in opponents},
+        "median_ratio": {side: measured.ratio(side) for side in opponents},
+        "breakdown": [
+            {
+                "name": part.name,
+                "seconds": part.seconds,
+                "share": part.share,
+                "calls": part.calls,
+                **({"flop": part.work.flop, "bytes": part.work.bytes} if part.work else {}),
+            }
+            for part in measured.parts
+        ],
+    }
+
+
+def _megabytes(measured: Measured, side: str) -> str:
+    return f"{measured.memory[side]['net'] / 1e6:.0f} MB"
