@@ -90,6 +90,21 @@ def breakdown(step: Callable[[], object], repeats: int, workers: int) -> list[Pa
     return [*parts, Part(REST, 0, rest, rest / whole)]
 
 
+def tokens_asking_last(step: Callable[[], object]) -> int:
+    """Of how many tokens the last block computes the output in a step: 1 where only the class token's is read."""
+    seen = []
+
+    def look(name, kernel, args, kwargs):
+        result = kernel(*args, **kwargs)
+        if name == "attention_forward":
+            seen.append(result[0].shape[1])
+        return result
+
+    with kernels_called_through(look):
+        step()
+    return seen[-1]
+
+
 @contextlib.contextmanager
 def kernels_called_through(call: Callable) -> Iterator[None]:
     """Within this block, in all threads, a kernel of the table is called as ``call(name, kernel, args, kwargs)``.

@@ -53,6 +53,7 @@ class Measured:
         memory: side -> bytes: "peak" of the process and "net", without what was there before the model.
         computed_while_waiting: side -> the largest share of a turn of the others in which it kept a core busy.
         parts: of tinyvit's step.
+        tokens_asking_last: of how many tokens tinyvit's last block computes the output.
     """
 
     row: Row
@@ -62,6 +63,7 @@ class Measured:
     memory: dict[str, dict[str, int]]
     computed_while_waiting: dict[str, float]
     parts: list[Part]
+    tokens_asking_last: int
 
     def images_per_second(self, side: str) -> float:
         """The median of the turns."""
@@ -109,6 +111,7 @@ def measure(row: Row, task: str, plan: Plan) -> Measured:
             {name: side.call("memory") for name, side in sides.items()},
             {name: waited / longest for name, waited in computed.items()},
             sides[OURS].call("breakdown", max(steps, WARM_UP_STEPS)),
+            sides[OURS].call("tokens_asking_last"),
         )
 
 

@@ -14,7 +14,8 @@ SMALLEST_SHARE = 0.01  # of a step; what takes less is not drawn by itself
 COLOURS = {"linear": BLUE, "mlp": VERMILION, "attention": GREEN, "layer": PURPLE}  # by kind of kernel
 LABEL_DISTANCES = (14, 24, 36, 50, 66, 85, 110, 140, 175, 215)  # from the point, in pixels
 POINTS_A_PIXEL = 72 / 100  # Matplotlib's own resolution; files have another
-LABEL_ANGLES = (0, 180, 270, 90, 315, 45, 225, 135, 295, 335, 205, 245, 190, 350, 260, 280)  # degrees; the first is to the right
+# Degrees; the first is to the right.
+LABEL_ANGLES = (0, 180, 270, 90, 315, 45, 225, 135, 295, 335, 205, 245, 190, 350, 260, 280)
 
 
 def draw_rooflines(all_measured: list[Measured], ceilings: Ceilings, path: Path) -> None:

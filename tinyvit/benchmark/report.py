@@ -63,6 +63,11 @@ def results(measured: Measured) -> str:
             pairs = " ".join(f"{ratio:.2f}" for ratio in measured.ratios(side))
             line += f"   {measured.ratio(side):.2f} ({pairs})"
         lines.append(line)
+    tokens = measured.row.config.tokens
+    if measured.tokens_asking_last < tokens:
+        lines.append(
+            f"    tinyvit's last block computes {measured.tokens_asking_last} of {tokens} tokens: all that is read"
+        )
     for side, share in measured.computed_while_waiting.items():
         if share > 0.05:
             lines.append(f"    note: {side} used {share:.0%} of a core while it waited, which slowed the other side")
@@ -124,6 +129,7 @@ def _measured_as_json(measured: Measured) -> dict:
         "seconds_a_step": measured.seconds,
         "images_per_second": {side: measured.images_per_second(side) for side in measured.seconds},
         "memory_bytes": measured.memory,
+        "tokens_asking_last": measured.tokens_asking_last,
         "computed_while_waiting": measured.computed_while_waiting,
         "ratios": {side: measured.ratios(side) for side in opponents},
         "median_ratio": {side: measured.ratio(side) for side in opponents},

@@ -6,7 +6,7 @@ import numpy as np
 
 from tinyvit.autograd import no_grad
 from tinyvit.benchmark import memory
-from tinyvit.benchmark.breakdown import Part, breakdown
+from tinyvit.benchmark.breakdown import Part, breakdown, tokens_asking_last
 from tinyvit.benchmark.rows import Row
 from tinyvit.models import ViT
 from tinyvit.runtime import keep_freed_memory
@@ -85,6 +85,10 @@ class Ours(Side):
     def breakdown(self, steps: int) -> list[Part]:
         """The parts of a step; see :func:`tinyvit.benchmark.breakdown.breakdown`."""
         return breakdown(self.step, steps, self.workers.count)
+
+    def tokens_asking_last(self) -> int:
+        """See :func:`tinyvit.benchmark.breakdown.tokens_asking_last`."""
+        return tokens_asking_last(self.step)
 
 
 class Theirs(Side):
