@@ -51,12 +51,12 @@ def header(machine: Machine, ceilings: Ceilings, torch_gflops: float, plan: Plan
 
 def results(measured: Measured) -> str:
     """Throughput, memory and ratios of one task."""
-    lines = [f"  {measured.task:11} {'images/s':>10} {'ms a step':>10} {'memory':>20}   ratio (of each pair)"]
+    lines = [f"  {measured.task:15} {'images/s':>10} {'ms a step':>10} {'memory':>20}   ratio (of each pair)"]
     for side in measured.seconds:
         rate = measured.images_per_second(side)
         net, peak = (measured.memory[side][key] / 1e6 for key in ("net", "peak"))
         line = (
-            f"    {side:9} {rate:>10.1f} {1e3 * measured.row.batch_size / rate:>10.1f} "
+            f"    {side:13} {rate:>10.1f} {1e3 * measured.row.batch_size / rate:>10.1f} "
             f"{f'{net:.0f} MB ({peak:.0f} MB)':>20}"
         )
         if side != OURS:
