@@ -62,11 +62,10 @@ def main() -> None:
     except OSError as error:
         raise InputError(f"cannot make folder {given.out}: {error.strerror}; choose another --out") from error
 
+    print(report.header(machine, plan))
     differences, torch_gflops = meet_torch(rows, plan.workers, SIDE) if plan.opponents else ([], 0.0)
     ceilings = in_own_process(measure_ceilings, plan.workers)
-    print(report.header(machine, ceilings, torch_gflops, plan))
-    if not plan.opponents and not given.no_torch:
-        print("PyTorch    is not installed, so there is nothing to compare with: pip install torch, and run this again")
+    print(report.limits(ceilings, torch_gflops))
 
     done: list[Measured] = []
     for i, row in enumerate(rows):

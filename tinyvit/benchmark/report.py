@@ -8,27 +8,20 @@ from tinyvit.benchmark.machine import Machine
 SMALLEST_SHARE = 0.002  # parts of a step below this are left out of the printed table
 
 
-def header(machine: Machine, ceilings: Ceilings, torch_gflops: float, plan: Plan) -> str:
-    """What is measured, where and how; with the machine's ceilings."""
-    threads = f"{plan.workers} thread{'s' * (plan.workers > 1)}"
-    products = ", ".join(f"{name} {rate:.0f}" for name, rate in ceilings.products.items())
-    moves = ", ".join(f"{name} {rate:.0f}" for name, rate in ceilings.moves.items())
+def header(machine: Machine, plan: Plan) -> str:
+    """Where it is measured, and how."""
     lines = [
         f"machine    {machine.processor}, {machine.cores} core{'s' * (machine.cores > 1)}",
         f"tinyvit    Python {machine.python}, NumPy {machine.numpy} with {machine.blas}; "
         f"{plan.workers} worker{'s' * (plan.workers > 1)}",
     ]
     if plan.opponents:
+        compiled = "; and torch.compile" if COMPILED in plan.opponents else ""
         lines.append(
-            f"PyTorch    {machine.torch}, eager, scaled_dot_product_attention, {threads}"
-            + "; and torch.compile" * (COMPILED in plan.opponents)
+            f"PyTorch    {machine.torch}, eager, scaled_dot_product_attention, {_threads(plan.workers)}{compiled}"
         )
-    lines += [
-        f"ceilings   matrix products {ceilings.gflops:.0f} GFLOP/s ({products}), "
-        f"memory {ceilings.bandwidth:.0f} GB/s ({moves}), {threads}",
-    ]
-    if torch_gflops:
-        lines.append(f"           PyTorch's matrix products {torch_gflops:.0f} GFLOP/s")
+    elif not machine.torch:
+        lines.append("PyTorch    is not installed, so there is nothing to compare with: pip install torch adds it")
     turns = f"{plan.repeats} turn{'s' * (plan.repeats > 1)}"
     length = f"{plan.steps} step{'s' * (plan.steps != 1)}" if plan.steps else "about a second"
     lines += [
@@ -47,6 +40,23 @@ def header(machine: Machine, ceilings: Ceilings, torch_gflops: float, plan: Plan
             "more often, loses more"
         )
     return "\n".join(lines)
+
+
+def limits(ceilings: Ceilings, torch_gflops: float) -> str:
+    """The machine's measured ceilings."""
+    products = ", ".join(f"{name} {rate:.0f}" for name, rate in ceilings.products.items())
+    moves = ", ".join(f"{name} {rate:.0f}" for name, rate in ceilings.moves.items())
+    lines = [
+        f"ceilings   matrix products {ceilings.gflops:.0f} GFLOP/s ({products}), "
+        f"memory {ceilings.bandwidth:.0f} GB/s ({moves}), {_threads(ceilings.threads)}"
+    ]
+    if torch_gflops:
+        lines.append(f"           PyTorch's matrix products {torch_gflops:.0f} GFLOP/s")
+    return "\n".join(lines)
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' * (count > 1)}"
 
 
 def results(measured: Measured) -> str:
