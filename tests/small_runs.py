@@ -19,8 +19,8 @@ EPOCHS, STEPS = 4, 6  # steps an epoch
 OPTIONS = (
     "--size nano --width 16 --depth 1 --heads 1 --mlp-width 16 --limit-train 300 --limit-test 100 --batch-size 50 "
     f"--epochs {EPOCHS} --lr 0.02 --warmup-epochs 0.5 --schedule cosine --weight-decay 0.05 --clip 1 --beta2 0.99 "
-    "--pool class_token --position-std 0.02 --dropout 0.1 --mixup 0.2 --label-smoothing 0.1 --ema 0.9 --seed 0 "
-    "--workers 2"
+    "--pool class_token --embedding-std 0 --dropout 0.1 --mixup 0.2 --label-smoothing 0.1 --ema 0.9 --seed 0 "
+    "--flip --shift 1 --workers 2"
 ).split()
 TIMINGS = ("images_per_second", "seconds")
 

@@ -102,7 +102,7 @@ WHOLE_NUMBERS_FROM_1 = (
 ).split()
 FROM_0 = (
     "--representation --weight-decay --warmup-epochs --clip --label-smoothing --ema --seed --shift --erasing --mixup "
-    "--cutmix --dropout --stochastic-depth --beta2 --position-std"
+    "--cutmix --dropout --stochastic-depth --beta2 --embedding-std"
 ).split()
 
 

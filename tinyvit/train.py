@@ -26,7 +26,7 @@ def parser() -> commands.Parser:
         prog="python -m tinyvit.train",
         usage="python -m tinyvit.train [options]",
         description="Train a Vision Transformer from scratch.",
-        epilog="Without options, a nano model learns the embedded data set in about a minute.",
+        epilog="Without options, a nano model learns the embedded data set in a minute or two.",
         argument_default=None,
     )
     made.add_argument(
@@ -68,7 +68,9 @@ def parser() -> commands.Parser:
     recipe.add_argument("--clip", type=float, metavar="X", help="largest norm of the gradient, 0 for no limit")
     recipe.add_argument("--loss", metavar="NAME", help="softmax or sigmoid")
     recipe.add_argument("--beta2", type=float, metavar="DECAY", help="of AdamW's mean of squared gradients")
-    recipe.add_argument("--position-std", type=float, metavar="STD", help="of the position embedding at the start")
+    recipe.add_argument(
+        "--embedding-std", type=float, metavar="STD", help="of position and patch embeddings at the start"
+    )
     recipe.add_argument("--label-smoothing", type=float, metavar="SHARE", help="of a target, spread over all classes")
     recipe.add_argument("--ema", type=float, metavar="DECAY", help="of the weights' moving average, 0 for none")
     recipe.add_argument("--seed", type=int, metavar="N", help="of all that is random (default 0)")
@@ -165,10 +167,11 @@ def new_recipe(size: str, data: str, given: dict) -> Recipe:
         if operations not in range(1, 100):
             raise InputError(f"--rand-augment has {operations:g} operations: give a whole number, at least 1")
         given["rand_augment"] = (int(operations), magnitude)
-    wanted = {f.name: given.pop(f.name) for f in dataclasses.fields(Augmentation) if f.name in given}
-    augmentation = dataclasses.replace(default_augmentation(data), **wanted)
+    augmentation = {f.name: given.pop(f.name) for f in dataclasses.fields(Augmentation) if f.name in given}
     wanted = {f.name: given.pop(f.name) for f in dataclasses.fields(Recipe) if f.name in given}
-    return Recipe(**{"workers": available_cores(), **RECIPES[size], "augmentation": augmentation, **wanted})
+    recipe = Recipe(**{"workers": available_cores(), **RECIPES[size], **wanted})
+    default = default_augmentation(data, recipe.epochs)
+    return dataclasses.replace(recipe, augmentation=dataclasses.replace(default, **augmentation))
 
 
 def default_patch_size(image_size: int) -> int:

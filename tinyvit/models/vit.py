@@ -16,15 +16,18 @@ class ViT(Module):
     Args:
         config: the shape of the model.
         seed: of the initial weights.
-        position_std: of a learned position embedding's initial values; 0.02 in the official code.
+        embedding_std: the standard deviation with which learned position embeddings start, and patch embeddings of
+            pixels of variance 1. 0 for the official values, 0.02 and 1.
     """
 
-    def __init__(self, config: ViTConfig, seed: int = 0, position_std: float = 0.02):
+    def __init__(self, config: ViTConfig, seed: int = 0, embedding_std: float = 0.0):
         self.config = config
         random = np.random.default_rng(seed)
-        self.patch_embedding = PatchEmbedding(config.patch_size, config.channels, config.width, random)
+        self.patch_embedding = PatchEmbedding(
+            config.patch_size, config.channels, config.width, random, embedding_std or 1.0
+        )
         self.class_token = initial.zeros(1, 1, config.width) if config.pool == "class_token" else None
-        self.position = position_embedding(config, random, position_std)
+        self.position = position_embedding(config, random, embedding_std or 0.02)
         self.dropout = Dropout(config.dropout)
         self.blocks = [
             EncoderBlock(

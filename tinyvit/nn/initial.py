@@ -49,14 +49,14 @@ def xavier_uniform(random: np.random.Generator, inputs: int, outputs: int, parts
     return _parameter((inputs, parts * outputs), lambda: random.uniform(-limit, limit, (inputs, parts * outputs)))
 
 
-def lecun_normal(random: np.random.Generator, inputs: int, outputs: int) -> Tensor:
-    """Normal, cut off at two standard deviations, of variance 1 / inputs (LeCun et al., 1998), as (inputs, outputs)."""
+def lecun_normal(random: np.random.Generator, inputs: int, outputs: int, std: float = 1.0) -> Tensor:
+    """Normal, cut off at 2 standard deviations, of variance std^2 / inputs (LeCun et al., 1998), (inputs, outputs)."""
 
     def draw() -> np.ndarray:
         values = random.standard_normal((inputs, outputs))
         while (far := np.abs(values) > 2).any():
             values[far] = random.standard_normal(int(far.sum()))
         # Cutting off leaves a standard deviation of 0.8796; dividing by it restores the variance that was meant.
-        return values * (inputs**-0.5 / 0.87962566103423978)
+        return values * (std * inputs**-0.5 / 0.87962566103423978)
 
     return _parameter((inputs, outputs), draw)

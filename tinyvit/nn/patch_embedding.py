@@ -12,12 +12,13 @@ class PatchEmbedding(Module):
     """Cut images into P x P patches and project each, flattened, to width D (equation 1's x_p E).
 
     images (B, H, W, C) -> tokens (B, H/P * W/P, D), row by row. A patch is flattened as (row, column, channel), so the
-    weight (P P C, D) is the official convolution kernel (P, P, C, D) reshaped.
+    weight (P P C, D) is the official convolution kernel (P, P, C, D) reshaped. For pixels of variance 1 the tokens
+    start with standard deviation ``std``.
     """
 
-    def __init__(self, patch_size: int, channels: int, width: int, random: np.random.Generator):
+    def __init__(self, patch_size: int, channels: int, width: int, random: np.random.Generator, std: float = 1.0):
         self.patch_size = patch_size
-        self.projection = Linear(initial.lecun_normal(random, patch_size**2 * channels, width))
+        self.projection = Linear(initial.lecun_normal(random, patch_size**2 * channels, width, std))
 
     def __call__(self, images: Tensor) -> Tensor:
         batch, height, width, channels = images.shape

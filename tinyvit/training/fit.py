@@ -50,7 +50,7 @@ def fit(run: Run, train: Dataset, test: Dataset, report: Report) -> Outcome:
         InputError: a checkpoint that cannot be read, or a file that cannot be written.
     """
     recipe = run.settings.recipe
-    model = ViT(run.settings.model, seed=recipe.seed, position_std=recipe.position_std)
+    model = ViT(run.settings.model, seed=recipe.seed, embedding_std=recipe.embedding_std)
     loader = Loader(train, recipe.batch_size, seed=recipe.seed, augmentation=recipe.augmentation)
     with Workers(recipe.workers) as workers, interruptible() as interrupted:
         state = TrainStep(model, recipe, workers)
