@@ -52,6 +52,7 @@ class Measured:
         seconds: side -> seconds a step, turn by turn.
         memory: side -> bytes: "peak" of the process and "net", without what was there before the model.
         computed_while_waiting: side -> the largest share of a turn of the others in which it kept a core busy.
+        others: cores that other programs kept busy meanwhile, the mean of all turns.
         parts: of tinyvit's step.
         tokens_asking_last: of how many tokens tinyvit's last block computes the output.
     """
@@ -62,6 +63,7 @@ class Measured:
     seconds: dict[str, list[float]]
     memory: dict[str, dict[str, int]]
     computed_while_waiting: dict[str, float]
+    others: float
     parts: list[Part]
     tokens_asking_last: int
 
@@ -94,13 +96,14 @@ def measure(row: Row, task: str, plan: Plan) -> Measured:
         for side in sides.values():
             side.call("turn", steps)  # the first turn only warms up
         seconds = {name: [] for name in sides}
-        computed = dict.fromkeys(sides, 0.0)
+        computed, others = dict.fromkeys(sides, 0.0), []
         for turn in range(plan.repeats):
             # Every second pair in the other order, so that a machine that slowly changes favours nobody.
             names = list(sides) if turn % 2 == 0 else list(reversed(sides))
             for name in names:
                 result = sides[name].call("turn", steps)
                 seconds[name].append(result["seconds"])
+                others.append(result["others"])
                 computed[name] = max(computed[name], result["computed_while_waiting"])
         longest = steps * max(map(statistics.median, seconds.values()))
         return Measured(
@@ -110,6 +113,7 @@ def measure(row: Row, task: str, plan: Plan) -> Measured:
             seconds,
             {name: side.call("memory") for name, side in sides.items()},
             {name: waited / longest for name, waited in computed.items()},
+            statistics.fmean(others),
             sides[OURS].call("breakdown", max(steps, WARM_UP_STEPS)),
             sides[OURS].call("tokens_asking_last"),
         )

@@ -23,13 +23,10 @@ class Machine:
     numpy: str
     blas: str
     torch: str
-    busy: float
 
     @classmethod
     def here(cls) -> "Machine":
-        return cls(
-            processor(), available_cores(), platform.python_version(), np.__version__, blas(), torch_version(), busy()
-        )
+        return cls(processor(), available_cores(), platform.python_version(), np.__version__, blas(), torch_version())
 
 
 def processor() -> str:
@@ -62,6 +59,17 @@ def torch_version() -> str:
         return "of unknown version"
 
 
-def busy() -> float:
-    """How many cores were busy in the last minute, on average; 0 where the system doesn't say."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+def busy_seconds() -> float:
+    """How long our cores have computed since the machine started, for any program, summed over the cores; 0 where the
+    system doesn't say. The cores are those that this process may use."""
+    stat = Path("/proc/stat")
+    if not stat.exists() or not hasattr(os, "sched_getaffinity"):
+        return 0.0
+    ours = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+    ticks = 0
+    for line in stat.read_text().splitlines():
+        name, *counts = line.split()
+        if name in ours:
+            user, nice, system, _idle, _waiting, interrupts, soft_interrupts = map(int, counts[:7])
+            ticks += user + nice + system + interrupts + soft_interrupts
+    return ticks / os.sysconf("SC_CLK_TCK")

@@ -7,6 +7,7 @@ import numpy as np
 from tinyvit.autograd import no_grad
 from tinyvit.benchmark import memory
 from tinyvit.benchmark.breakdown import Part, breakdown, tokens_asking_last
+from tinyvit.benchmark.machine import busy_seconds
 from tinyvit.benchmark.rows import Row
 from tinyvit.models import ViT
 from tinyvit.runtime import keep_freed_memory
@@ -36,16 +37,17 @@ class Side:
         raise NotImplementedError
 
     def turn(self, steps: int) -> dict[str, float]:
-        """Take so many steps. Seconds a step, and seconds that this process computed since its last turn: next to
-        none, or its threads would have disturbed the other side's turn."""
+        """Take so many steps. Gives seconds a step; how many cores other programs kept busy meanwhile; and seconds that
+        this process computed since its last turn: next to none, or its threads would have disturbed the other side."""
         waited = time.process_time() - self._waiting_since
-        start = time.perf_counter()
+        start, busy, own = time.perf_counter(), busy_seconds(), time.process_time()
         for _ in range(steps):
             self.step()
-        seconds = (time.perf_counter() - start) / steps
+        seconds = time.perf_counter() - start
+        others = max(0.0, (busy_seconds() - busy) - (time.process_time() - own)) / seconds
         time.sleep(0.05)  # threads that wait for more spin for a while before they sleep
         self._waiting_since = time.process_time()
-        return {"seconds": seconds, "computed_while_waiting": waited}
+        return {"seconds": seconds / steps, "others": others, "computed_while_waiting": waited}
 
     def memory(self) -> dict[str, int]:
         """Bytes: the process's peak, and what of that came after the imports."""
