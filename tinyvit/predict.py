@@ -12,7 +12,7 @@ from tinyvit.errors import InputError
 from tinyvit.models import ViT, load_model
 from tinyvit.training.run import Run, model_path
 
-SAMPLES = 6  # test images shown when no picture is given
+SAMPLES = 4  # test images shown when no picture is given
 MOST_DRAWN = 40  # rows of a figure that can still be looked at, and made
 
 

@@ -111,7 +111,7 @@ RECIPES: dict[str, dict] = {
         "embedding_std": 2.0,
     },
     "tiny": {
-        "epochs": 7,
+        "epochs": 6,
         "batch_size": 64,
         "learning_rate": 8e-4,
         "beta2": 0.98,
