@@ -79,9 +79,9 @@ def all_functions() -> set[type[Function]]:
 
 def functions_used(output: Tensor) -> Iterator[type[Function]]:
     """The type of every Function in the graph that ends in ``output``."""
-    stack = [output]
+    stack = [output.creator]
     while stack:
-        creator = stack.pop().creator
-        if creator is not None:
-            yield type(creator)
-            stack.extend(creator.inputs)
+        node = stack.pop()
+        if isinstance(node, Function):
+            yield type(node)
+            stack.extend(node.sources)

@@ -115,7 +115,7 @@ def test_predict_pictures(run, tmp_path):
 def test_predict_without_pictures_shows_test_images(run):
     ended = command("predict", run)
     assert ended.status == 0
-    assert ended.out.count("labelled ") == 6
+    assert ended.out.count("labelled ") == 4
     assert_picture(run / "predictions.png")
 
 

@@ -1,4 +1,8 @@
-"""Function, one differentiable operation, and the backward walk over the graph that Functions leave behind."""
+"""Function, one differentiable operation, and the backward walk over the graph that Functions leave behind.
+
+The graph is made of Functions, each holding the Functions that made its inputs, and of the leaves. Tensors in between
+are no part of it, so their data is freed unless a Function kept it: a sum, for one, keeps nothing.
+"""
 
 import contextlib
 import threading
@@ -48,17 +52,21 @@ class Function:
     """True for operations whose inputs broadcast as in NumPy; the walk then sums each gradient back to its
     input's shape, so that no ``backward`` has to."""
 
-    inputs: "tuple[Tensor, ...] | None"
     needs: tuple[bool, ...]
+    sources: "tuple[Function | Tensor | None, ...] | None"
+    """What made each input: a Function, the input itself if it is a leaf, None if it needs no gradient."""
+    expected: tuple[tuple, ...]
+    """Shape and type of each input."""
 
     def __call__(self, *inputs: "Tensor") -> "Tensor":
-        if "inputs" in self.__dict__:
+        if "sources" in self.__dict__:
             raise RuntimeError(f"this {type(self).__name__} was used before: each use needs an instance of its own")
         record = recording()
         self.needs = tuple(record and tensor.requires_grad for tensor in inputs)
         out = type(inputs[0])(self.forward(*(tensor.data for tensor in inputs)))
         if any(self.needs):
-            self.inputs = inputs
+            self.sources = tuple(tensor.creator or tensor if tensor.requires_grad else None for tensor in inputs)
+            self.expected = tuple((tensor.shape, tensor.dtype) for tensor in inputs)
             out.requires_grad = True
             out.creator = self
         return out
@@ -94,54 +102,51 @@ def leaf_gradients(output: "Tensor", cotangent=None) -> "dict[Tensor, object]":
     if not output.requires_grad:
         raise RuntimeError("nothing to differentiate: no input of this tensor requires a gradient (or no_grad was on)")
     leaves: dict[Tensor, object] = {}
-    arrived = {output: _first_gradient(output, cotangent)}
-    order = _topological_order(output)
+    end = output.creator or output
+    arrived = {end: _first_gradient(output, cotangent)}
+    order = _topological_order(end)
     while order:
-        # Popping lets each tensor, and what its creator saved, be freed as soon as the walk has passed it.
-        tensor = order.pop()
-        gradient = arrived.pop(tensor)
-        function = tensor.creator
-        if function is None:
-            leaves[tensor] = array_module(tensor.data).asarray(gradient)  # NumPy makes scalars of 0-d arrays
+        # Popping lets each Function, and what it saved, be freed as soon as the walk has passed it.
+        node = order.pop()
+        gradient = arrived.pop(node)
+        if not isinstance(node, Function):
+            leaves[node] = array_module(node.data).asarray(gradient)  # NumPy makes scalars of 0-d arrays
             continue
-        parts = function.backward(gradient)
-        if not isinstance(parts, tuple) or len(parts) != len(function.inputs):
+        parts = node.backward(gradient)
+        if not isinstance(parts, tuple) or len(parts) != len(node.sources):
             given = f"{len(parts)} gradients" if isinstance(parts, tuple) else type(parts).__name__
             raise RuntimeError(
-                f"{type(function).__name__}.backward gave {given}: it must give a tuple of {len(function.inputs)}, "
+                f"{type(node).__name__}.backward gave {given}: it must give a tuple of {len(node.sources)}, "
                 "one gradient for each input"
             )
-        for source, needed, part in zip(function.inputs, function.needs, parts, strict=True):
-            if not needed:
+        for source, (shape, dtype), part in zip(node.sources, node.expected, parts, strict=True):
+            if source is None:
                 continue
-            part = _checked(part, source, function)
-            # A new sum each time: a gradient may be shared by several tensors, so it is never changed in place.
+            part = _checked(part, shape, dtype, node)
+            # A new sum each time: a gradient may be shared by several inputs, so it is never changed in place.
             arrived[source] = arrived[source] + part if source in arrived else part
-        function.__dict__.clear()
-        function.inputs = None
+        node.__dict__.clear()
+        node.sources = None
     return leaves
 
 
-def _topological_order(output: "Tensor") -> "list[Tensor]":
-    """Every tensor that needs a gradient, each after all it was made from. Depth first, with a list for a stack:
-    a deep graph would overflow Python's own."""
-    order, seen, stack = [], set(), [(output, False)]
+def _topological_order(end: "Function | Tensor") -> "list[Function | Tensor]":
+    """Every Function and leaf that the end depends on, each after all its sources. Depth first, with a list for a
+    stack: a deep graph would overflow Python's own."""
+    order, seen, stack = [], set(), [(end, False)]
     while stack:
-        tensor, inputs_done = stack.pop()
-        if inputs_done:
-            order.append(tensor)
-        elif tensor not in seen:
-            seen.add(tensor)
-            stack.append((tensor, True))
-            if tensor.creator is not None:
-                if tensor.creator.inputs is None:
+        node, sources_done = stack.pop()
+        if sources_done:
+            order.append(node)
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            if isinstance(node, Function):
+                if node.sources is None:
                     raise RuntimeError(
                         "this graph was already freed by a backward pass: run the forward computation again"
                     )
-                needs = tensor.creator.needs
-                stack.extend(
-                    (source, False) for source, needed in zip(tensor.creator.inputs, needs, strict=True) if needed
-                )
+                stack.extend((source, False) for source in node.sources if source is not None)
     return order
 
 
@@ -159,18 +164,18 @@ def _first_gradient(output: "Tensor", cotangent):
     return cotangent
 
 
-def _checked(gradient, source: "Tensor", function: Function):
-    """The gradient for ``source``, summed back to its shape where it was broadcast, and proved to fit."""
+def _checked(gradient, shape: tuple[int, ...], dtype, function: Function):
+    """The gradient for an input, summed back to its shape where it was broadcast, and proved to fit."""
     name = type(function).__name__
     if gradient is None:
         raise RuntimeError(f"{name}.backward gave no gradient for an input that requires one")
-    if function.broadcasts and gradient.shape != source.shape:
-        gradient = _unbroadcast(gradient, source.shape)
-    if gradient.shape != source.shape or gradient.dtype != source.dtype:
-        hint = "" if gradient.dtype == source.dtype else "; was it mixed with another type? Convert that with astype"
+    if function.broadcasts and gradient.shape != shape:
+        gradient = _unbroadcast(gradient, shape)
+    if gradient.shape != shape or gradient.dtype != dtype:
+        hint = "" if gradient.dtype == dtype else "; was it mixed with another type? Convert that with astype"
         raise RuntimeError(
             f"{name}.backward gave a gradient of shape {gradient.shape} and type {gradient.dtype} "
-            f"for an input of shape {source.shape} and type {source.dtype}{hint}"
+            f"for an input of shape {shape} and type {dtype}{hint}"
         )
     return gradient
 

@@ -81,8 +81,7 @@ def cost(config: ViTConfig) -> Cost:
     # Of the last block only the class token goes on.
     last = 1 if config.pool == "class_token" else n
     activations = (config.depth - 1) * _block_activations(config, n) + _block_activations(config, last)
-    # The patches, flattened; then projected, joined by the class token, added to the position embedding.
-    activations += patches * config.patch_size**2 * config.channels + 3 * n * d
+    activations += patches * config.patch_size**2 * config.channels + last * d  # flattened patches, final norm
     return Cost(tuple(layers), activations)
 
 
@@ -90,9 +89,8 @@ def _block_activations(config: ViTConfig, asking: int) -> int:
     """Numbers that an encoder block keeps for backward, where the first ``asking`` tokens go on."""
     n, d, m = config.tokens, config.width, config.mlp_width
     of_all = 5 * d  # normalised and scaled inputs; queries, keys, values
-    # The heads' outputs, two normalised and scaled, both branches' outputs and both sums; the MLP's hidden layer and
-    # its slope; the attention weights.
-    of_asking = 7 * d + 2 * m + config.heads * n
+    # The heads' outputs, normalised and scaled; the MLP's hidden layer and its slope; the attention weights.
+    of_asking = 3 * d + 2 * m + config.heads * n
     return n * of_all + asking * of_asking
 
 
