@@ -11,7 +11,7 @@ from tinyvit import device, kernels
 from tinyvit.kernels import BACKENDS, KERNELS
 
 # Public, but shared between kernels: each backend does such things in its own way, or not at all.
-HELPER_FILES = {"cpu": {"blocks"}}
+HELPER_FILES = {"cpu": {"blocks", "sums"}}
 HELPERS = {"cpu": {"erf": {"half_erfc"}}}
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from tinyvit.kernels.cpu.blocks import row_blocks
+from tinyvit.kernels.cpu.sums import column_sums, row_means, row_means_of_products
 
 
 def layer_norm_forward(
@@ -25,9 +26,8 @@ def layer_norm_forward(
     inverse_std = np.empty((len(rows), 1), x.dtype)
     for block in row_blocks(len(rows), width):
         centred, std = normalised[block], inverse_std[block]
-        np.subtract(rows[block], rows[block].mean(axis=1, keepdims=True), out=centred)
-        variance = np.einsum("rd,rd->r", centred, centred)[:, None] / width
-        np.divide(1, np.sqrt(variance + eps), out=std)
+        np.subtract(rows[block], row_means(rows[block]), out=centred)
+        np.divide(1, np.sqrt(row_means_of_products(centred, centred) + eps), out=std)
         centred *= std
         np.multiply(centred, gamma, out=out[block])
         out[block] += beta
@@ -50,10 +50,10 @@ def layer_norm_backward(
     for block in row_blocks(len(rows), width):
         d, n, g = rows[block], normalised[block], dx[block]
         dgamma += np.einsum("rd,rd->d", d, n)
-        dbeta += d.sum(axis=0)
+        dbeta += column_sums(d)
         np.multiply(d, gamma, out=g)
-        along_ones = g.mean(axis=1, keepdims=True)
-        along_n = np.einsum("rd,rd->r", g, n)[:, None] / width
+        along_ones = row_means(g)
+        along_n = row_means_of_products(g, n)
         g -= along_ones
         g -= n * along_n
         g *= inverse_std[block]

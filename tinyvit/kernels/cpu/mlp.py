@@ -4,6 +4,7 @@ import numpy as np
 
 from tinyvit.kernels.cpu.blocks import row_blocks
 from tinyvit.kernels.cpu.gelu import gelu_forward
+from tinyvit.kernels.cpu.sums import column_sums
 
 
 def mlp_forward(
@@ -69,7 +70,7 @@ def mlp_backward(
     return (
         dx.reshape(x.shape),
         rows.T @ dhidden,
-        dhidden.sum(axis=0),
+        column_sums(dhidden),
         hidden.T @ dout_rows,
-        dout_rows.sum(axis=0),
+        column_sums(dout_rows),
     )
