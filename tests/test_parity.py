@@ -10,6 +10,9 @@ import threadpoolctl
 
 from tinyvit.autograd import gradients, softmax_cross_entropy
 from tinyvit.models import ViT, ViTConfig
+from tinyvit.training import Recipe
+from tinyvit.training.step import TrainStep
+from tinyvit.training.workers import Workers
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch (extra `parity`)")
 F = torch.nn.functional
@@ -134,6 +137,24 @@ def test_plain_pytorch(changes, dtype):
     F.cross_entropy(logits, targets).backward()
     expected = {name: tensor.grad.numpy() for name, tensor in p.items()}
     assert_parity(model, dtype, logits.detach().numpy(), expected)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_a_training_step_of_several_workers(workers):
+    """The whole fast path: with SGD, no momentum yet and learning rate 1, a step subtracts the gradient."""
+    config = ViTConfig(image_size=48, patch_size=8, width=96, depth=6, heads=3, mlp_width=200, classes=37)
+    model = random_model(config, np.float32)
+    random = np.random.default_rng(1)
+    images = random.uniform(-1, 1, (7, 48, 48, 3)).astype(np.float32)
+    labels = random.integers(0, 37, 7)
+    p = {name: torch.tensor(parameter.data, requires_grad=True) for name, parameter in model.named_parameters()}
+    F.cross_entropy(plain_vit(p, torch.from_numpy(images), config), torch.from_numpy(labels)).backward()
+    before = {name: parameter.data.copy() for name, parameter in model.named_parameters()}
+    recipe = Recipe(optimizer="sgd", weight_decay=0.0, clip=0.0, workers=workers)
+    with Workers(workers) as threads:
+        TrainStep(model, recipe, threads)(images, labels, step=0, learning_rate=1.0)
+    for name, parameter in model.named_parameters():
+        assert relative_error(before[name] - parameter.data, p[name].grad.numpy()) < 1e-4, name
 
 
 def import_timm():
