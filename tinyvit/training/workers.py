@@ -20,9 +20,9 @@ class Workers:
     """``count`` threads, each with BLAS held to itself.
 
     NumPy lets go of Python's lock while it computes, but uses one thread for all that is no matrix product. Splitting
-    the batch keeps every core busy all the time; BLAS's own threads would only help in between. On two
-    cores of a Zen 5 a training step of tiny is 1.27 times as fast as with BLAS's threads at 224/16 and 1.03 to 1.12
-    times at 28/7; nano's steps are many short calls that wait for the lock, and gain nothing.
+    the batch keeps every core busy all the time; BLAS's own threads would only help in between. On two cores of a
+    Zen 5 a training step of tiny is 1.27 times as fast as with BLAS's threads at 224/16 and 1.03 to 1.12 times at
+    28/7; nano's steps are many short calls that wait for the lock, and gain nothing.
 
     Use it in a ``with`` block: within it BLAS is limited in the whole process.
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-# Numbers a block holds: 2 MB in float32. A chain of element-wise steps over a block this large finds its operands in the
-# cache, and what lies between the steps takes a block's memory and not the whole batch's: 27 instead of 43 MB for
-# inference of a tiny model on 16 images of 224 x 224. The time is the same within 4 % on a Zen 5, whose caches are large.
-# Much smaller blocks lose when several threads work: each NumPy call hands over Python's lock.
+# Numbers a block holds: 2 MB in float32. A chain of element-wise steps over a block this large finds its operands in
+# the cache, and what lies between the steps takes a block's memory and not the whole batch's: 27 instead of 43 MB for
+# inference of a tiny model on 16 images of 224 x 224. The time is the same within 4 % on a Zen 5, whose caches are
+# large. Much smaller blocks lose when several threads work: each NumPy call hands over Python's lock.
 BLOCK_NUMBERS = 512 * 1024
 
 
