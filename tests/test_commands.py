@@ -49,7 +49,7 @@ def test_training_says_what_it_does(trained):
         "fashion-mini: 300 training and 100 test images, 10 classes",
         "width 16, depth 1, 1 heads, MLP 16; 28 px in 4 x 4 patches of 7; 2,986 parameters",
         f"{EPOCHS} epochs of 6 steps, batch 50",
-        "GB of memory",
+        "\nmemory     about ",
         "test accuracy",
         "python -m tinyvit.evaluate runs/nano-fashion-mini",
         "python -m tinyvit.predict runs/nano-fashion-mini",

@@ -33,15 +33,15 @@ class Console:
             f"{model.classes} classes"
         )
         print(
-            f"model      width {model.width}, depth {model.depth}, {model.heads} heads, MLP {model.mlp_width}; "
-            f"{model.image_size} px in {model.grid} x {model.grid} patches of {model.patch_size}; "
+            f"model      width {model.width}, depth {model.depth}, {model.heads} heads, MLP {model.mlp_width}: "
             f"{price.parameters:,} parameters"
         )
+        print(f"input      {model.image_size} px in {model.grid} x {model.grid} patches of {model.patch_size} px")
         print(
             f"recipe     {recipe.epochs} epochs of {steps_an_epoch} steps, batch {recipe.batch_size}, "
-            f"{recipe.optimizer}, lr {recipe.learning_rate:g}, {recipe.schedule}; "
-            f"about {memory / 1e9:.1f} GB of memory"
+            f"{recipe.optimizer}, lr {recipe.learning_rate:g}, {recipe.schedule}"
         )
+        print(f"memory     about {memory / 1e9:.1f} GB")
         if progress.epoch == recipe.epochs:
             print(f"finished   all {recipe.epochs} epochs are done: nothing is left to train")
         elif progress.epoch or progress.step:
@@ -91,7 +91,8 @@ class Console:
             f"(best {best['test_accuracy']:.2%}, epoch {best['epoch']})"
         )
         print(f"time           {_minutes(sum(row['seconds'] for row in history))} of training")
-        print(f"folder         {folder}: model.safetensors, best.safetensors, metrics.jsonl, curves.png, config.json")
+        print(f"folder         {folder}")
+        print("in it          model.safetensors, best.safetensors, metrics.jsonl, curves.png, config.json")
         print(f"try next       python -m tinyvit.evaluate {folder}")
         print(f"               python -m tinyvit.predict {folder} IMAGE...")
 
