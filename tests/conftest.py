@@ -1,10 +1,31 @@
 """Settings that all tests share."""
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
+from small_runs import OPTIONS, command
 
 # In CI the examples are always the same, so that a failure there is one that anybody can repeat.
 settings.register_profile("local", deadline=None, max_examples=40)
 settings.register_profile("ci", deadline=None, max_examples=40, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """A run that ended well; not to be changed."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    assert command("train", *OPTIONS, "--out", folder).status == 0
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """An empty folder to stand in; it must still be empty after a refused training."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    yield folder
+    assert not list(folder.iterdir()), "a refused training left something behind"

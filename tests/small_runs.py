@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from PIL import Image
 
 from tinyvit import commands
 
@@ -73,3 +75,16 @@ def metrics(folder: Path, leave_out: Iterable[str] = ()) -> list[dict]:
     """The rows of a run's metrics.jsonl."""
     rows = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     return [{key: value for key, value in row.items() if key not in leave_out} for row in rows]
+
+
+def refused(expected: str, name: str, *options: str | Path) -> str:
+    """The line with which a command refuses its input, which must match ``expected``."""
+    message = command(name, *options).message
+    assert re.search(expected, message), message
+    return message
+
+
+def pictures(folder: Path, count: int = 3) -> None:
+    folder.mkdir(parents=True)
+    for index in range(count):
+        Image.new("RGB", (20, 20), (index, 0, 0)).save(folder / f"{index}.png")

@@ -168,7 +168,9 @@ def import_timm():
             raise
     for name in [name for name in sys.modules if name.split(".")[0] in ("torchvision", "timm")]:
         del sys.modules[name]
-    import_timm.operators = torch.library.Library("torchvision", "DEF")  # gone again with the last reference to it
+    from torch import library
+
+    import_timm.operators = library.Library("torchvision", "DEF")  # gone again with the last reference to it
     for name in ("nms", "qnms"):
         import_timm.operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     return importlib.import_module("timm")

@@ -1,6 +1,7 @@
 """The two sides of a comparison, as what a measuring process runs: one step after the other, timed."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -24,17 +25,16 @@ CLIP = 1.0
 class Side:
     """A model with a batch of images and what it does with them, the ``task``: "training" or "inference".
 
-    A subclass makes the model in ``__init__``, after a call of :meth:`starts`, and has ``step()``.
+    A subclass makes the model in ``__init__``, after a call of :meth:`starts`, and sets ``step``.
     """
+
+    step: Callable[[], None]
+    """Train on the batch, or compute its logits."""
 
     def starts(self) -> None:
         """Call when all is imported and nothing made."""
         self._before = memory.resident_bytes()
         self._waiting_since = time.process_time()
-
-    def step(self) -> None:
-        """Train on the batch, or compute its logits."""
-        raise NotImplementedError
 
     def turn(self, steps: int) -> dict[str, float]:
         """Take so many steps. Gives seconds a step; how many cores other programs kept busy meanwhile; and seconds that
