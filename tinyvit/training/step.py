@@ -7,6 +7,7 @@ import numpy as np
 
 from tinyvit import kernels
 from tinyvit.autograd import gradients, sigmoid_cross_entropy, softmax_cross_entropy
+from tinyvit.data.mix import one_hot
 from tinyvit.models import ViT
 from tinyvit.nn import training_mode
 from tinyvit.training.flat import FlatParameters
@@ -84,8 +85,10 @@ class TrainStep:
     def _share(self, images: np.ndarray, targets: np.ndarray, share: slice, index: int, step: int) -> tuple[float, int]:
         images_here, targets_here = images[share], targets[share]
         fraction = len(images_here) / len(images)
-        # Random numbers that depend on (seed, step, share) alone, so that a resumed run draws the same.
-        with training_mode(np.random.default_rng([self.recipe.seed, step, index])):
+        # Random numbers that depend on (seed, step, share) alone, so that a resumed run draws the same. The spawn key
+        # sets them apart from those of the loader, which depend on (seed, epoch, batch).
+        stream = np.random.SeedSequence([self.recipe.seed, step, index], spawn_key=(1,))
+        with training_mode(np.random.default_rng(stream)):
             logits = self.model(images_here)
             loss = LOSSES[self.recipe.loss](logits, targets_here)
         correct = int(np.sum(logits.data.argmax(axis=1) == targets_here.argmax(axis=1)))
@@ -116,9 +119,7 @@ class TrainStep:
 def smoothed(targets: np.ndarray, classes: int, label_smoothing: float) -> np.ndarray:
     """Targets as distributions (B, K), a share ``label_smoothing`` of each spread evenly (Szegedy et al., 2016)."""
     if targets.ndim == 1:
-        one_hot = np.zeros((len(targets), classes), np.float32)
-        one_hot[np.arange(len(targets)), targets] = 1
-        targets = one_hot
+        targets = one_hot(targets, classes)
     if label_smoothing:
         targets = targets * np.float32(1 - label_smoothing) + np.float32(label_smoothing / classes)
     return targets
