@@ -55,19 +55,13 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: dict)
 
     The same arrays and metadata always give the same bytes. Raises InputError as :func:`write_atomically` does.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     # One entry for all: the order in which the library writes several is left to chance.
     entry = {METADATA_KEY: json.dumps({"sha256": _checksum(tensors, metadata), **metadata})}
-
-    def write(temporary: Path) -> None:
-        temporary.touch()
-        mode = temporary.stat().st_mode  # what the user's umask allows; the library would hide the file from others
-        save_file(tensors, temporary, metadata=entry)
-        temporary.chmod(mode)
-
-    write_atomically(path, write)
+    # Not the library's save_file: killed while it writes, it leaves behind a temporary file of its own.
+    write_atomically(path, lambda temporary: temporary.write_bytes(save(tensors, metadata=entry)))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
