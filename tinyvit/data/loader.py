@@ -1,7 +1,7 @@
 """Batches for training and evaluation: seeded order, augmentation, a thread that works ahead."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -13,10 +13,17 @@ from tinyvit.errors import InputError
 PREFETCH = 4  # batches made ahead: enough to even out slow ones, few enough to be light on memory
 
 
-def normalise(images: np.ndarray) -> np.ndarray:
-    """Pixels from 0..255 to -1..1: float32, C-contiguous, the same shape (B, H, W, C)."""
-    scaled = np.divide(images, np.float32(127.5), dtype=np.float32, order="C")
-    scaled -= np.float32(1)
+def normalise(images: np.ndarray, mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.5,)) -> np.ndarray:
+    """Pixels from 0..255, as shares p of 255, to (p - mean) / std: by default to -1..1.
+
+    images: (B, H, W, C). mean and std: one number, or one for each channel. Returns float32, C-contiguous, the same
+    shape. Raises ValueError for a mean and a std of another number of channels.
+    """
+    if len(mean) not in (1, images.shape[-1]):
+        raise ValueError(f"images of {images.shape[-1]} channels cannot be normalised with mean {mean} and std {std}")
+    scale, shift = 255 * np.array(std), np.array(mean) / std
+    scaled = np.divide(images, scale.astype(np.float32), dtype=np.float32, order="C")
+    scaled -= shift.astype(np.float32)
     return scaled
 
 
@@ -36,6 +43,7 @@ class Loader:
         augmentation: Augmentation = NO_AUGMENTATION,
         shuffle: bool = True,
         drop_last: bool = True,
+        prepare: Callable[[np.ndarray], np.ndarray] = normalise,
     ) -> None:
         if batch_size < 1:
             raise InputError(f"batch size is {batch_size}: give at least 1")
@@ -54,6 +62,7 @@ class Loader:
         self.augmentation = augmentation
         self.shuffle = shuffle
         self.drop_last = drop_last
+        self.prepare = prepare
 
     @property
     def steps(self) -> int:
@@ -64,9 +73,9 @@ class Loader:
     def batches(self, epoch: int, start: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields batches ``start``, ``start + 1``, ... of ``epoch``: (images, targets).
 
-        images: float32 (B, H, W, C), -1 to 1. targets: int64 labels (B,), or, when the augmentation mixes
-        images, float32 (B, classes) whose rows sum to 1. A pass that starts at k gives exactly the batches
-        k, k + 1, ... of a full pass.
+        images: float32 (B, H, W, C), as ``prepare`` makes them of pixels from 0 to 255. targets: int64 labels (B,),
+        or, when the augmentation mixes images, float32 (B, classes) whose rows sum to 1. A pass that starts at k
+        gives exactly the batches k, k + 1, ... of a full pass.
         Closing the generator ends its thread; an error in the thread is raised here.
         """
         order = self._order(epoch)
@@ -100,4 +109,4 @@ class Loader:
             self.augmentation,
             np.random.default_rng([self.seed, epoch, index]),
         )
-        return normalise(images), targets
+        return self.prepare(images), targets
