@@ -31,6 +31,6 @@ def check_types(kind: str, dataclass: type, values: dict) -> None:
         if name not in types:
             raise unknown(f"{kind} field", name, types)
         expected = int | float if types[name] is float else types[name]
-        if not isinstance(value, expected) or isinstance(value, bool):
+        if not isinstance(value, expected) or isinstance(value, bool) != (expected is bool):  # True is an int, too
             wanted = getattr(types[name], "__name__", types[name])
             raise InputError(f"{kind} field {name} is {value!r}: it must be of type {wanted}")

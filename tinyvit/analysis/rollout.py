@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def rollout(maps: np.ndarray, class_token: bool) -> np.ndarray:
+def rollout(maps: np.ndarray, class_token: bool, extra_tokens: int = 0) -> np.ndarray:
     """Follow attention through the layers to the patches.
 
     Per layer: average over heads, add the identity for the residual connection, make each row sum to 1; then multiply
@@ -13,6 +13,8 @@ def rollout(maps: np.ndarray, class_token: bool) -> np.ndarray:
     Args:
         maps: attention weights (L, B, H, N, N), as ``ViT.attention_maps`` gives them.
         class_token: whether token 0 is one.
+        extra_tokens: how many tokens (``ViTConfig.extra_tokens``) then stand before the patches. They pass on what they
+            have seen, and get no share of their own.
 
     Returns:
         (B, G, G), the share of each patch of the grid, summing to 1 for each image.
@@ -22,7 +24,8 @@ def rollout(maps: np.ndarray, class_token: bool) -> np.ndarray:
     for layer in range(layers):
         mixed = maps[layer].mean(axis=1) + np.eye(tokens, dtype=maps.dtype)
         joined = (mixed / mixed.sum(axis=-1, keepdims=True)) @ joined
-    shares = joined[:, 0, 1:] if class_token else joined.mean(axis=1)
+    first = class_token + extra_tokens
+    shares = joined[:, 0, first:] if class_token else joined[:, first:, first:].mean(axis=1)
     shares = shares / shares.sum(axis=-1, keepdims=True)
     grid = round(shares.shape[1] ** 0.5)
     return shares.reshape(batch, grid, grid)

@@ -1,8 +1,10 @@
 """ViTConfig: everything that shapes a model, and the named sizes."""
 
 import dataclasses
+import math
 
 from tinyvit.errors import InputError, check_types, unknown
+from tinyvit.models.preprocessing import Preprocessing
 
 # name -> width D, depth L, heads, MLP width. The paper's Table 1 has base, large and huge; tiny and small are
 # those of DeiT (Touvron et al., 2021). nano is ours: it learns the embedded data in about a minute on a laptop.
@@ -20,6 +22,8 @@ CHOICES = {
     "pool": ("class_token", "mean"),
     "position_embedding": ("learned", "learned_2d", "sinusoidal", "none"),
     "gelu": ("tanh", "exact"),
+    "stem": ("patches", "resnet"),
+    "stem_convention": ("official", "timm"),
 }
 
 
@@ -41,6 +45,16 @@ class ViTConfig:
         norm_eps: what layer norm adds to the variance; 1e-6 in the official code.
         dropout: rate after the position embedding, the attention and both MLP layers (Table 3).
         stochastic_depth: rate of the last block; it grows linearly from 0 at the first.
+        distillation: a second token after the class token, with a head of its own, and logits that are the mean of
+            both heads' (DeiT).
+        registers: tokens after these that nothing reads and that have no position (Darcet et al., 2024; DINOv2).
+        layer_scale: what the gains of LayerScale start at, 0 for no LayerScale (DINOv2).
+        stem: "patches" cuts them from the image; "resnet" cuts them from what a ResNet makes of it (the hybrid of
+            section 3.1), and patch_size is then that of the image that a patch stands for.
+        stem_depths: bottlenecks in each stage of the ResNet; (3, 4, 9) is R50 with stride 16, (3, 4, 6, 3) stride 32.
+        stem_convention: whose small numbers the ResNet divides by, "official" or "timm"
+            (see :class:`tinyvit.models.resnet_stem.ResNetStem`).
+        preprocessing: how a picture becomes an image for this model.
 
     Raises:
         InputError: a value out of range, or values that don't fit together.
@@ -61,13 +75,20 @@ class ViTConfig:
     norm_eps: float = 1e-6
     dropout: float = 0.0
     stochastic_depth: float = 0.0
+    distillation: bool = False
+    registers: int = 0
+    layer_scale: float = 0.0
+    stem: str = "patches"
+    stem_depths: tuple = (3, 4, 9)
+    stem_convention: str = "official"
+    preprocessing: Preprocessing = dataclasses.field(default_factory=Preprocessing)
 
     def __post_init__(self):
         for field in ("image_size", "patch_size", "channels", "width", "depth", "heads", "mlp_width"):
             if getattr(self, field) < 1:
                 raise InputError(f"{field} is {getattr(self, field)}: it must be at least 1")
-        for field in ("classes", "representation"):
-            if getattr(self, field) < 0:
+        for field in ("classes", "representation", "registers", "layer_scale"):
+            if not 0 <= getattr(self, field) < math.inf:
                 raise InputError(f"{field} is {getattr(self, field)}: it must be at least 0")
         for field in ("dropout", "stochastic_depth"):
             if not 0 <= getattr(self, field) < 1:
@@ -91,6 +112,15 @@ class ViTConfig:
             raise InputError(f"width {self.width} is odd: a 2-D position embedding needs an even one")
         if self.position_embedding == "sinusoidal" and self.width % 4:
             raise InputError(f"width {self.width} is no multiple of 4: a sinusoidal position embedding needs one")
+        if self.distillation and (self.pool != "class_token" or self.representation):
+            raise InputError('distillation needs the pool "class_token", and no representation layer')
+        if not all(isinstance(depth, int) and depth >= 1 for depth in self.stem_depths):
+            raise InputError(f"stem_depths is {self.stem_depths}: give numbers of at least 1, such as (3, 4, 9)")
+        if self.stem_stride > self.patch_size or self.patch_size % self.stem_stride:
+            raise InputError(
+                f"patch size {self.patch_size} is no multiple of {self.stem_stride}, the stride of a ResNet stem with "
+                f"{len(self.stem_depths)} stages"
+            )
 
     @classmethod
     def named(cls, size: str, **changes) -> "ViTConfig":
@@ -111,6 +141,9 @@ class ViTConfig:
         Raises:
             InputError: a field that this version does not know, a value of the wrong type, or values that don't fit.
         """
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        if isinstance(values.get("preprocessing"), dict):
+            values["preprocessing"] = Preprocessing.from_dict(values["preprocessing"])
         check_types("model", cls, values)
         return cls(**values)
 
@@ -121,8 +154,23 @@ class ViTConfig:
 
     @property
     def tokens(self) -> int:
-        """N: the sequence length, the class token included."""
-        return self.grid**2 + (self.pool == "class_token")
+        """N: the sequence length, the class token and the extra tokens included."""
+        return self.grid**2 + (self.pool == "class_token") + self.extra_tokens
+
+    @property
+    def extra_tokens(self) -> int:
+        """Tokens between the class token (if any) and the patches: the distillation token and the registers."""
+        return self.distillation + self.registers
+
+    @property
+    def positions(self) -> int:
+        """Tokens that have a position: all but the registers."""
+        return self.tokens - self.registers
+
+    @property
+    def stem_stride(self) -> int:
+        """Pixels between neighbours of what the patches are cut from: 1, or a ResNet's 4, doubled after each stage."""
+        return 1 if self.stem == "patches" else 4 * 2 ** max(len(self.stem_depths) - 1, 0)
 
 
 def _divisors(number: int) -> list[int]:

@@ -55,7 +55,7 @@ def cost(config: ViTConfig) -> Cost:
         model = ViT(config)
     n, patches, d, m = config.tokens, config.grid**2, config.width, config.mlp_width
     block_products = n * (4 * d * d + 2 * d * m) + 2 * n * n * d
-    own = [model.class_token, model.position]
+    own = [model.class_token, model.distillation_token, model.registers, model.position]
     layers = [
         Layer(
             "patch embedding",
@@ -77,9 +77,10 @@ def cost(config: ViTConfig) -> Cost:
         layers.append(Layer("representation", (width,), _count(model.representation), d * width))
     if model.head is not None:
         inputs = config.representation or d
-        layers.append(Layer("head", (config.classes,), _count(model.head), inputs * config.classes))
-    # Of the last block only the class token goes on.
-    last = 1 if config.pool == "class_token" else n
+        heads = _count(model.head) + _count(model.head_distillation)
+        layers.append(Layer("head", (config.classes,), heads, (1 + config.distillation) * inputs * config.classes))
+    # Of the last block only the class token (and the distillation token) goes on.
+    last = 1 + config.distillation if config.pool == "class_token" else n
     activations = (config.depth - 1) * _block_activations(config, n) + _block_activations(config, last)
     activations += patches * config.patch_size**2 * config.channels + last * d  # flattened patches, final norm
     return Cost(tuple(layers), activations)
@@ -90,7 +91,7 @@ def _block_activations(config: ViTConfig, asking: int) -> int:
     n, d, m = config.tokens, config.width, config.mlp_width
     of_all = 5 * d  # normalised and scaled inputs; queries, keys, values
     # The heads' outputs, normalised and scaled; the MLP's hidden layer and its slope; the attention weights.
-    of_asking = 3 * d + 2 * m + config.heads * n
+    of_asking = 3 * d + 2 * m + config.heads * n + (2 * d if config.layer_scale else 0)
     return n * of_all + asking * of_asking
 
 

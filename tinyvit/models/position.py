@@ -1,6 +1,6 @@
 """The paper's position embeddings (section 3.1, appendix D.4), each giving (1, N, D) to add to the tokens.
 
-Where there is a class token it stands first.
+Where there is a class token it stands first, then a distillation token. Registers have no position.
 """
 
 import numpy as np
@@ -14,20 +14,22 @@ class LearnedPosition(Module):
     """A vector for each position of the sequence."""
 
     def __init__(self, config: ViTConfig, random: np.random.Generator, std: float):
-        self.embedding = initial.normal(random, std, 1, config.tokens, config.width)
+        self.embedding = initial.normal(random, std, 1, config.positions, config.width)
 
     def __call__(self) -> Tensor:
         return self.embedding
 
 
 class LearnedPosition2D(Module):
-    """A vector of D/2 for each row and each column of the grid, joined; a whole one for the class token."""
+    """A vector of D/2 for each row and each column of the grid, joined; a whole one for the class token (and one for
+    the distillation token)."""
 
     def __init__(self, config: ViTConfig, random: np.random.Generator, std: float):
         self.grid, half = config.grid, config.width // 2
         self.rows = initial.normal(random, std, self.grid, 1, half)
         self.columns = initial.normal(random, std, 1, self.grid, half)
-        self.class_token = initial.normal(random, std, 1, 1, config.width) if config.pool == "class_token" else None
+        first = config.positions - self.grid**2
+        self.class_token = initial.normal(random, std, 1, first, config.width) if first else None
 
     def __call__(self) -> Tensor:
         shape = (self.grid, self.grid, self.rows.shape[2])
@@ -49,7 +51,7 @@ class SinusoidalPosition(Module):
         patches = np.concatenate(
             [np.broadcast_to(one_axis[:, None], shape), np.broadcast_to(one_axis[None], shape)], axis=2
         )
-        class_token = np.zeros((config.tokens - config.grid**2, config.width))
+        class_token = np.zeros((config.positions - config.grid**2, config.width))
         sequence = np.concatenate([class_token, patches.reshape(-1, config.width)])
         self.embedding = Tensor(sequence[None].astype(np.float32))
 

@@ -7,6 +7,7 @@ from tinyvit.nn.attention import MultiHeadAttention
 from tinyvit.nn.dropout import Dropout, StochasticDepth
 from tinyvit.nn.encoder import EncoderBlock
 from tinyvit.nn.layer_norm import LayerNorm
+from tinyvit.nn.layer_scale import LayerScale
 from tinyvit.nn.linear import Linear
 from tinyvit.nn.mlp import MLP
 from tinyvit.nn.mode import training_mode
@@ -18,6 +19,7 @@ __all__ = [
     "Dropout",
     "EncoderBlock",
     "LayerNorm",
+    "LayerScale",
     "Linear",
     "Module",
     "MultiHeadAttention",

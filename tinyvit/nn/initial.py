@@ -37,6 +37,10 @@ def ones(*shape: int) -> Tensor:
     return _parameter(shape, lambda: np.ones(shape))
 
 
+def constant(value: float, *shape: int) -> Tensor:
+    return _parameter(shape, lambda: np.full(shape, value))
+
+
 def normal(random: np.random.Generator, std: float, *shape: int) -> Tensor:
     """Normal with mean 0 and the given standard deviation."""
     return _parameter(shape, lambda: std * random.standard_normal(shape))
