@@ -5,8 +5,19 @@ May import tinyvit.errors and tinyvit.device, and nothing else of tinyvit: data 
 
 from tinyvit.data.augment import Augmentation, augment
 from tinyvit.data.dataset import Dataset
+from tinyvit.data.imagenet import imagenet_names
 from tinyvit.data.load import DATASETS, load_dataset
 from tinyvit.data.loader import Loader, normalise
 from tinyvit.data.picture import read_picture
 
-__all__ = ["DATASETS", "Augmentation", "Dataset", "Loader", "augment", "load_dataset", "normalise", "read_picture"]
+__all__ = [
+    "DATASETS",
+    "Augmentation",
+    "Dataset",
+    "Loader",
+    "augment",
+    "imagenet_names",
+    "load_dataset",
+    "normalise",
+    "read_picture",
+]
