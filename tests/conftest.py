@@ -5,12 +5,19 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from on_device import DEVICES, Device, device_named
 from small_runs import OPTIONS, command
 
 # In CI the examples are always the same, so that a failure there is one that anybody can repeat.
 settings.register_profile("local", deadline=None, max_examples=40)
 settings.register_profile("ci", deadline=None, max_examples=40, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(scope="module", params=DEVICES)
+def device(request) -> Device:
+    """Each way to run a CUDA kernel that there is here."""
+    return device_named(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tinyvit.data import cifar, download, load_dataset
+from tinyvit.data import cifar, load_dataset
 from tinyvit.data.cifar import CIFAR10, CIFAR100, CifarFormat, load_cifar
 from tinyvit.errors import InputError
+from tinyvit.files import cache_folder
 
 
 class Official:
@@ -138,7 +139,7 @@ def test_without_a_folder_the_file_comes_through_the_cache(official, tmp_path, m
     monkeypatch.setenv("TINYVIT_CACHE", str(tmp_path))
     monkeypatch.setattr(cifar, "download", fetch)
     official.check(*load_cifar(official.layout))
-    assert asked == [(official.layout.archive, download.cache_folder() / official.layout.name)]
+    assert asked == [(official.layout.archive, cache_folder() / official.layout.name)]
 
 
 def test_both_sets_are_known_by_name(tmp_path):

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinyvit.data.download import RemoteFile, cache_folder, download
+from tinyvit.data.download import RemoteFile, download
 from tinyvit.errors import InputError
+from tinyvit.files import cache_folder
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
 

@@ -16,6 +16,11 @@ METADATA_KEY = "tinyvit"
 PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
+def cache_folder() -> Path:
+    """Where downloads and built libraries are kept: $TINYVIT_CACHE, or else ~/.cache/tinyvit."""
+    return Path(os.environ.get("TINYVIT_CACHE") or "~/.cache/tinyvit").expanduser()
+
+
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Have ``write`` make a temporary file beside ``path``, sync it to the disk and rename it to ``path``.
 

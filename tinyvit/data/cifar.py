@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from tinyvit.data.dataset import Dataset
-from tinyvit.data.download import RemoteFile, cache_folder, download, md5_of
+from tinyvit.data.download import RemoteFile, download, md5_of
 from tinyvit.errors import InputError
+from tinyvit.files import cache_folder
 
 PIXELS = 3 * 32 * 32
 

@@ -1,7 +1,6 @@
 """Fetches a data file over HTTP into a cache folder: resumable, checked, and never seen half done."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -28,11 +27,6 @@ class RemoteFile:
 
 class _DownloadFailed(Exception):
     """One address did not give the file; the message is why."""
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: $TINYVIT_CACHE, or else ~/.cache/tinyvit."""
-    return Path(os.environ.get("TINYVIT_CACHE") or "~/.cache/tinyvit").expanduser()
 
 
 def md5_of(path: Path) -> str:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from tinyvit.data.dataset import Dataset
-from tinyvit.data.download import RemoteFile, cache_folder, download
+from tinyvit.data.download import RemoteFile, download
 from tinyvit.data.idx import parse_idx
 from tinyvit.errors import InputError
+from tinyvit.files import cache_folder
 
 CLASS_NAMES = (
     "T-shirt/top",

@@ -2,12 +2,15 @@
 
 ``KERNELS`` is the one table of names; every function in it is reached as ``kernels.<name>(array, ...)``, and the type
 of the first argument picks who computes: NumPy arrays go to ``cpu/``, CuPy arrays to ``gpu/``, file for file and name
-for name the same. May import device and errors only.
+for name the same. Within ``with kernels.using("gpu")`` NumPy arrays go to ``gpu/`` too, whose CUDA then runs on the CPU
+(``cuda_on_cpu``). May import device, errors and files only.
 """
 
+import contextlib
+import contextvars
 import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from tinyvit.device import is_gpu_array
 
@@ -32,12 +35,25 @@ BACKENDS: dict[str, str] = {"cpu": "tinyvit.kernels.cpu"}
 """Backend -> the package that holds its kernels."""
 
 
+_backend_for_all: contextvars.ContextVar[str | None] = contextvars.ContextVar("backend_for_all", default=None)
+
+
+@contextlib.contextmanager
+def using(backend: str) -> Iterator[None]:
+    """Within this block (and this thread) ``backend`` computes, whatever the type of the arrays."""
+    token = _backend_for_all.set(backend)
+    try:
+        yield
+    finally:
+        _backend_for_all.reset(token)
+
+
 def _by_type_of_first_argument(file: str, name: str) -> Callable:
     cpu_kernel = getattr(importlib.import_module(f"{BACKENDS['cpu']}.{file}"), name)
 
     @functools.wraps(cpu_kernel)
     def kernel(array, *args, **kwargs):
-        if not is_gpu_array(array):
+        if (_backend_for_all.get() or ("gpu" if is_gpu_array(array) else "cpu")) == "cpu":
             return cpu_kernel(array, *args, **kwargs)
         if "gpu" not in BACKENDS:
             raise TypeError(f"{name} got a CuPy array, but this version has kernels for {', '.join(BACKENDS)} only")
@@ -50,4 +66,4 @@ for _file, _names in KERNELS.items():
     for _name in _names:
         globals()[_name] = _by_type_of_first_argument(_file, _name)
 
-__all__ = ["BACKENDS", "KERNELS", *(name for names in KERNELS.values() for name in names)]
+__all__ = ["BACKENDS", "KERNELS", "using", *(name for names in KERNELS.values() for name in names)]

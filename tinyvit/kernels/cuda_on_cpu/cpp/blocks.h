@@ -1,0 +1,43 @@
+// How the threads of one block take turns: each is a fiber, which runs until it waits for others or returns.
+#pragma once
+#include <setjmp.h>
+#include <stddef.h>
+
+namespace cuda_on_cpu {
+
+struct Index {
+    unsigned x, y, z;
+};
+
+struct Place {
+    const char *file;
+    int line;
+};
+
+enum State { ready, at_barrier, at_collective, finished };
+
+// Called once all lanes of a warp have arrived at the same operation: requests[lane] is null for lanes without a part.
+typedef void (*Complete)(void **requests);
+
+struct Thread {
+    Index index;
+    int number, lane;
+    State state;
+    Place place;           // where it waits
+    const char *operation; // what it waits in: its name
+    unsigned mask;         // the lanes that take part
+    void *request;
+    Complete complete;
+    int synced_with_warp; // how often it took part in an operation of its warp since the last barrier
+    jmp_buf context;
+    char *stack;
+};
+
+extern Thread *current;
+extern Index block_index, block_size, grid_size;
+
+void barrier(Place place);
+void collective(const char *operation, unsigned mask, void *request, Complete complete, Place place);
+void *dynamic_shared();
+
+} // namespace cuda_on_cpu
