@@ -7,6 +7,8 @@ from cases import all_functions
 from tinyvit import autograd, kernels
 from tinyvit.autograd import Function, GradientError, Tensor, elementwise, gradcheck, gradients, layers, reductions
 from tinyvit.autograd import shapes as shape_ops
+from tinyvit.autograd.convolution import Convolution, MaxPool
+from tinyvit.autograd.group_norm import GroupNorm
 from tinyvit.autograd.matmul import Matmul
 
 S = (3, 3)  # square, so that a transposed gradient has the right shape and only its entries are wrong
@@ -26,6 +28,7 @@ EXAMPLES = {
     elementwise.Tanh: (autograd.tanh, [S]),
     elementwise.Erf: (autograd.erf, [S]),
     elementwise.Maximum: (autograd.maximum, [S, S]),
+    elementwise.Relu: (lambda x: autograd.relu(x - 1.0), [S]),
     elementwise.Where: (lambda x, y: autograd.where(MASK, x, y), [S, S]),
     reductions.Sum: (lambda x: x.sum(axis=0), [S]),
     reductions.Mean: (lambda x: x.mean(axis=0), [S]),
@@ -36,6 +39,9 @@ EXAMPLES = {
     shape_ops.GetItem: (lambda x: x[:, [0, 0, 1]], [S]),
     shape_ops.Concatenate: (lambda x, y: autograd.concatenate([x, y]), [S, S]),
     shape_ops.BroadcastTo: (lambda x: autograd.broadcast_to(x, (2, 3, 3)), [S]),
+    Convolution: (lambda *t: autograd.convolution(*t), [(1, 3, 2, 2), (3, 3, 2, 2)]),
+    MaxPool: (lambda x: autograd.max_pool(x, 2, 1), [(1, 3, 3, 3)]),
+    GroupNorm: (lambda *t: autograd.group_norm(*t, 1, 1e-6), [(1, 3, 3, 3), (3,), (3,)]),
     layers.Linear: (autograd.linear, [S, S, (3,)]),
     layers.LayerNorm: (lambda *t: autograd.layer_norm(*t, 1e-6), [S, (3,), (3,)]),
     layers.Softmax: (autograd.softmax, [S]),

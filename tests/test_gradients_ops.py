@@ -24,6 +24,7 @@ from tinyvit.autograd import (
     maximum,
     mean,
     reductions,
+    relu,
     sqrt,
     sum,
     tanh,
@@ -147,6 +148,7 @@ CASES = {
     elementwise.Tanh: single(tanh),
     elementwise.Erf: single(erf),
     elementwise.Maximum: maxima(),
+    elementwise.Relu: single(relu, lambda shape: distinct(shape).map(lambda arrays: arrays[0] - 0.55)),
     elementwise.Where: choices(),
     reductions.Sum: reduced(sum),
     reductions.Mean: reduced(mean),
@@ -172,9 +174,10 @@ def test_gradient(function, data):
 
 def test_every_function_is_checked():
     """A Function that is added without a case, here or among the kernels, is found out."""
+    from test_convolution import CASES as MAP_CASES
     from test_gradients_kernels import CASES as KERNEL_CASES
 
-    assert set(CASES) | set(KERNEL_CASES) == all_functions()
+    assert set(CASES) | set(MAP_CASES) | set(KERNEL_CASES) == all_functions()
     assert len(all_functions()) > 25  # the search itself works
 
 

@@ -3,9 +3,11 @@
 May import kernels, device and errors; knows nothing of layers or models.
 """
 
-from tinyvit.autograd.elementwise import erf, exp, log, maximum, sqrt, tanh, where
+from tinyvit.autograd.convolution import convolution, max_pool
+from tinyvit.autograd.elementwise import erf, exp, log, maximum, relu, sqrt, tanh, where
 from tinyvit.autograd.function import Function, gradients, no_grad
 from tinyvit.autograd.gradcheck import GradientError, gradcheck
+from tinyvit.autograd.group_norm import group_norm
 from tinyvit.autograd.layers import (
     attention,
     dropout,
@@ -30,6 +32,7 @@ __all__ = [
     "attention",
     "broadcast_to",
     "concatenate",
+    "convolution",
     "dropout",
     "erf",
     "exp",
@@ -37,14 +40,17 @@ __all__ = [
     "getitem",
     "gradcheck",
     "gradients",
+    "group_norm",
     "layer_norm",
     "linear",
     "log",
     "matmul",
+    "max_pool",
     "maximum",
     "mean",
     "mlp",
     "no_grad",
+    "relu",
     "reshape",
     "sigmoid_cross_entropy",
     "softmax",

@@ -140,6 +140,17 @@ class Maximum(Function):
         return dout * self.share, dout * (1 - self.share)
 
 
+class Relu(Function):
+    """The larger of x and 0; at 0 itself the gradient is 0."""
+
+    def forward(self, x):
+        self.y = array_module(x).maximum(x, 0)
+        return self.y
+
+    def backward(self, dout):
+        return (dout * (self.y > 0),)
+
+
 class Where(Function):
     """x where the condition (a boolean array) holds, y elsewhere."""
 
@@ -223,6 +234,11 @@ def maximum(x: Tensor, y) -> Tensor:
     """The larger of x and y, element by element, broadcasting. At a tie each gets half of the gradient."""
     x = as_tensor(x)
     return Maximum()(x, as_tensor(y, x))
+
+
+def relu(x: Tensor) -> Tensor:
+    """The larger of x and 0."""
+    return Relu()(as_tensor(x))
 
 
 def where(condition, x, y) -> Tensor:

@@ -3,6 +3,7 @@
 import dataclasses
 
 from tinyvit.models.config import ViTConfig
+from tinyvit.models.resnet_stem import ResNetStem
 from tinyvit.models.vit import ViT
 from tinyvit.nn import Module, initial
 
@@ -56,13 +57,9 @@ def cost(config: ViTConfig) -> Cost:
     n, patches, d, m = config.tokens, config.grid**2, config.width, config.mlp_width
     block_products = n * (4 * d * d + 2 * d * m) + 2 * n * n * d
     own = [model.class_token, model.distillation_token, model.registers, model.position]
+    cut = model.patch_embedding.projection.weight.shape[0]  # numbers in a patch
     layers = [
-        Layer(
-            "patch embedding",
-            (patches, d),
-            _count(model.patch_embedding),
-            patches * config.patch_size**2 * config.channels * d,
-        ),
+        Layer("patch embedding", (patches, d), _count(model.patch_embedding), patches * cut * d),
         Layer("class token, position", (n, d), sum(_count(part) for part in own), 0),
         Layer(
             f"{config.depth} encoder blocks",
@@ -82,7 +79,12 @@ def cost(config: ViTConfig) -> Cost:
     # Of the last block only the class token (and the distillation token) goes on.
     last = 1 + config.distillation if config.pool == "class_token" else n
     activations = (config.depth - 1) * _block_activations(config, n) + _block_activations(config, last)
-    activations += patches * config.patch_size**2 * config.channels + last * d  # flattened patches, final norm
+    activations += patches * cut + last * d  # flattened patches, final norm
+    if model.stem is not None:
+        products, kept = _of_stem(model.stem, config.image_size)
+        side = config.image_size // config.stem_stride
+        layers.insert(0, Layer("ResNet stem", (side, side, model.stem.channels), _count(model.stem), products))
+        activations += kept
     return Cost(tuple(layers), activations)
 
 
@@ -93,6 +95,27 @@ def _block_activations(config: ViTConfig, asking: int) -> int:
     # The heads' outputs, normalised and scaled; the MLP's hidden layer and its slope; the attention weights.
     of_asking = 3 * d + 2 * m + config.heads * n + (2 * d if config.layer_scale else 0)
     return n * of_all + asking * of_asking
+
+
+def _of_stem(stem: ResNetStem, side: int) -> tuple[int, int]:
+    """Multiply-adds of a ResNet on an image of side x side, and the numbers that it keeps for backward."""
+    side //= 2
+    channels = stem.root_norm.gamma.size
+    products = side**2 * stem.root.weight.size
+    kept = 2 * side**2 * channels  # normalised; after the relu, which is the next layer's input
+    side //= 2
+    kept += 3 * side**2 * channels // 2  # pooled, and where in its window each came from, in 2 bytes
+    for unit in (unit for stage in stem.stages for unit in stage.units):
+        before, side = side, side // unit.stride
+        products += before**2 * unit.convolution1.weight.size
+        kept += 2 * before**2 * unit.norm1.gamma.size + 2 * side**2 * unit.norm2.gamma.size
+        kept += 2 * side**2 * unit.norm3.gamma.size
+        for convolution in (unit.convolution2, unit.convolution3):
+            products += side**2 * convolution.weight.size
+        if unit.projection is not None:
+            products += side**2 * unit.projection.weight.size
+            kept += side**2 * unit.projection_norm.gamma.size
+    return products, kept
 
 
 def _count(part) -> int:

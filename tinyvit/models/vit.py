@@ -7,6 +7,7 @@ from tinyvit.autograd import Tensor, broadcast_to, concatenate, no_grad, tanh
 from tinyvit.autograd.tensor import as_tensor
 from tinyvit.models.config import ViTConfig
 from tinyvit.models.position import position_embedding
+from tinyvit.models.resnet_stem import ResNetStem
 from tinyvit.nn import Dropout, EncoderBlock, LayerNorm, Linear, Module, PatchEmbedding, initial
 
 
@@ -23,8 +24,10 @@ class ViT(Module):
     def __init__(self, config: ViTConfig, seed: int = 0, embedding_std: float = 0.0):
         self.config = config
         random = np.random.default_rng(seed)
+        self.stem = ResNetStem(config, random) if config.stem == "resnet" else None
+        channels = config.channels if self.stem is None else self.stem.channels
         self.patch_embedding = PatchEmbedding(
-            config.patch_size, config.channels, config.width, random, embedding_std or 1.0
+            config.patch_size // config.stem_stride, channels, config.width, random, embedding_std or 1.0
         )
         self.class_token = initial.zeros(1, 1, config.width) if config.pool == "class_token" else None
         self.distillation_token = initial.zeros(1, 1, config.width) if config.distillation else None
@@ -104,7 +107,7 @@ class ViT(Module):
             )
         if images.dtype != (parameters := self.norm.gamma.dtype):
             raise TypeError(f"images are {images.dtype}: this model takes {parameters}, scaled to [-1, 1]")
-        z = self.patch_embedding(images)
+        z = self.patch_embedding(images if self.stem is None else self.stem(images))
         z = _joined([self.class_token, self.distillation_token], z)
         if self.position is not None:
             z = z + self.position()

@@ -4,6 +4,7 @@ May import autograd, kernels, device and errors.
 """
 
 from tinyvit.nn.attention import MultiHeadAttention
+from tinyvit.nn.convolution import GroupNorm, StandardisedConvolution
 from tinyvit.nn.dropout import Dropout, StochasticDepth
 from tinyvit.nn.encoder import EncoderBlock
 from tinyvit.nn.layer_norm import LayerNorm
@@ -18,12 +19,14 @@ __all__ = [
     "MLP",
     "Dropout",
     "EncoderBlock",
+    "GroupNorm",
     "LayerNorm",
     "LayerScale",
     "Linear",
     "Module",
     "MultiHeadAttention",
     "PatchEmbedding",
+    "StandardisedConvolution",
     "StochasticDepth",
     "training_mode",
 ]
