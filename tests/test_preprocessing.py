@@ -6,9 +6,13 @@ import json
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from small_models import model
 
+from tinyvit.data import Dataset
 from tinyvit.errors import InputError
 from tinyvit.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from tinyvit.training import evaluate
+from tinyvit.training.workers import Workers
 
 OTHER = Preprocessing(IMAGENET_MEAN, IMAGENET_STD, "shorter_side", 0.875, "bilinear")
 
@@ -64,6 +68,17 @@ def test_any_crop_gives_the_size(tmp_path, resize, size):
 
 def test_survives_json():
     assert Preprocessing.from_dict(json.loads(json.dumps(dataclasses.asdict(OTHER)))) == OTHER
+
+
+def test_evaluation_prepares_images_as_the_config_says():
+    """Twice the brightness of half the pixels is the same to a model that was trained on one of them."""
+    images = np.random.default_rng(0).integers(0, 128, (6, 8, 8, 1), dtype=np.uint8)
+    losses = []
+    for pixels, preprocessing in ((images, Preprocessing((0.25,), (0.25,))), (2 * images, Preprocessing())):
+        data = Dataset("random", pixels, np.arange(6) % 5, tuple("abcde"))
+        with Workers(1) as workers:
+            losses.append(evaluate(model(preprocessing=preprocessing), data, workers).loss)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5) and losses[0] != pytest.approx(np.log(5), rel=1e-3)
 
 
 @pytest.mark.parametrize(

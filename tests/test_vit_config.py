@@ -7,6 +7,7 @@ from vits import SMALL, small
 
 from tinyvit.errors import InputError
 from tinyvit.models import SIZES, ViTConfig
+from tinyvit.models.preprocessing import Preprocessing
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,10 @@ from tinyvit.models import SIZES, ViTConfig
         (
             {"width": 6, "position_embedding": "sinusoidal"},
             "width 6 is no multiple of 4: a sinusoidal position embedding needs one",
+        ),
+        (
+            {"channels": 1, "preprocessing": Preprocessing((0.5,) * 3, (0.5,) * 3)},
+            "preprocessing has a mean for 3 channels, the model has 1",
         ),
     ],
 )

@@ -112,6 +112,10 @@ class ViTConfig:
             raise InputError(f"width {self.width} is odd: a 2-D position embedding needs an even one")
         if self.position_embedding == "sinusoidal" and self.width % 4:
             raise InputError(f"width {self.width} is no multiple of 4: a sinusoidal position embedding needs one")
+        if len(self.preprocessing.mean) not in (1, self.channels):
+            raise InputError(
+                f"preprocessing has a mean for {len(self.preprocessing.mean)} channels, the model has {self.channels}"
+            )
         if self.distillation and (self.pool != "class_token" or self.representation):
             raise InputError('distillation needs the pool "class_token", and no representation layer')
         if not all(isinstance(depth, int) and depth >= 1 for depth in self.stem_depths):

@@ -48,7 +48,8 @@ def evaluate(model: ViT, dataset: Dataset, workers: Workers, batch_size: int = 2
             logits[first + part.start : first + part.stop] = model(images[part]).data
 
     first = 0
-    for images, _ in Loader(dataset, batch_size, seed=0, shuffle=False, drop_last=False).batches(0):
+    prepare = model.config.preprocessing.prepare
+    for images, _ in Loader(dataset, batch_size, seed=0, shuffle=False, drop_last=False, prepare=prepare).batches(0):
         parts = split(len(images), workers.count)
         workers.map(lambda part, images=images, first=first: classify(images, first, part), parts)
         first += len(images)

@@ -51,7 +51,13 @@ def fit(run: Run, train: Dataset, test: Dataset, report: Report) -> Outcome:
     """
     recipe = run.settings.recipe
     model = ViT(run.settings.model, seed=recipe.seed, embedding_std=recipe.embedding_std)
-    loader = Loader(train, recipe.batch_size, seed=recipe.seed, augmentation=recipe.augmentation)
+    loader = Loader(
+        train,
+        recipe.batch_size,
+        seed=recipe.seed,
+        augmentation=recipe.augmentation,
+        prepare=model.config.preprocessing.prepare,
+    )
     with Workers(recipe.workers) as workers, interruptible() as interrupted:
         state = TrainStep(model, recipe, workers)
         progress = run.load_checkpoint(state)
