@@ -3,6 +3,7 @@
 import gc
 import threading
 import weakref
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -299,3 +300,51 @@ def test_an_instance_serves_once():
     y = function(x, x)
     with pytest.raises(RuntimeError, match="this Broken was used before: each use needs an instance of its own"):
         function(y, y)
+
+
+class SumAndProduct(Function):
+    """Two results: x + y and x * y."""
+
+    def forward(self, x, y):
+        self.x, self.y = x, y
+        return x + y, x * y
+
+    def backward(self, dsum, dproduct):
+        self.log.append((dsum is not None, dproduct is not None))
+        dsum = 0 * self.x if dsum is None else dsum
+        dproduct = 0 * self.x if dproduct is None else dproduct
+        return dsum + dproduct * self.y, dsum + dproduct * self.x
+
+    log: ClassVar[list] = []
+
+
+@pytest.mark.parametrize("used", [(True, True), (True, False), (False, True)])
+def test_a_function_with_two_results(used):
+    x, y = leaf(2, 3), leaf(5, 7)
+    SumAndProduct.log.clear()
+    total, product = SumAndProduct()(x, y)
+    np.testing.assert_array_equal(total.data, [7, 10])
+    np.testing.assert_array_equal(product.data, [10, 21])
+    ends = [part for part, wanted in ((total * 10, used[0]), (product * 100, used[1])) if wanted]
+    dx, dy = gradients(concatenate(ends).sum(), [x, y])
+    np.testing.assert_array_equal(dx, 10 * used[0] + 100 * used[1] * y.data)
+    np.testing.assert_array_equal(dy, 10 * used[0] + 100 * used[1] * x.data)
+    assert SumAndProduct.log == [used]  # once, with None for what nothing depends on
+
+
+def test_two_results_share_one_graph():
+    x, y = leaf(2), leaf(5)
+    total, product = SumAndProduct()(x, y)
+    gradients(product, [x])
+    with pytest.raises(RuntimeError, match="this graph was already freed by a backward pass"):
+        gradients(total, [x])
+    with no_grad():
+        total, product = SumAndProduct()(x, y)
+    assert total.creator is None and not product.requires_grad
+
+
+def test_one_of_two_results_may_be_used_twice():
+    x, y = leaf(2), leaf(5)
+    total, _ = SumAndProduct()(x, y)
+    (total * total + total).backward()
+    np.testing.assert_array_equal(x.grad, [2 * 7 + 1])

@@ -1,7 +1,8 @@
 """Function, one differentiable operation, and the backward walk over the graph that Functions leave behind.
 
 The graph is made of Functions, each holding the Functions that made its inputs, and of the leaves. Tensors in between
-are no part of it, so their data is freed unless a Function kept it: a sum, for one, keeps nothing.
+are no part of it, so their data is freed unless a Function kept it: a sum, for one, keeps nothing. Where a Function has
+several results, a Part stands between it and each.
 """
 
 import contextlib
@@ -43,6 +44,9 @@ class Function:
     - ``backward(dout) -> tuple`` gets the gradient of the result, of the result's shape, and returns one gradient
       per input, in order, None where there is none.
 
+    Where ``forward`` returns a tuple of arrays, the call gives a tuple of Tensors, and ``backward`` gets a gradient for
+    each, None for those that nothing depends on.
+
     Calling an instance on Tensors runs ``forward`` and records the instance as the result's creator, so each use needs
     an instance of its own. ``self.needs[i]`` says whether input i wants a gradient, so either method can leave out
     work.
@@ -53,23 +57,34 @@ class Function:
     input's shape, so that no ``backward`` has to."""
 
     needs: tuple[bool, ...]
-    sources: "tuple[Function | Tensor | None, ...] | None"
-    """What made each input: a Function, the input itself if it is a leaf, None if it needs no gradient."""
+    sources: "tuple[Function | Part | Tensor | None, ...] | None"
+    """What made each input: a Function (or a Part of its results), the input itself if it is a leaf, None if it needs
+    no gradient."""
     expected: tuple[tuple, ...]
     """Shape and type of each input."""
 
-    def __call__(self, *inputs: "Tensor") -> "Tensor":
+    def __call__(self, *inputs: "Tensor"):
         if "sources" in self.__dict__:
             raise RuntimeError(f"this {type(self).__name__} was used before: each use needs an instance of its own")
         record = recording()
         self.needs = tuple(record and tensor.requires_grad for tensor in inputs)
-        out = type(inputs[0])(self.forward(*(tensor.data for tensor in inputs)))
+        results = self.forward(*(tensor.data for tensor in inputs))
+        several = isinstance(results, tuple)
+        outs = tuple(type(inputs[0])(result) for result in (results if several else (results,)))
         if any(self.needs):
             self.sources = tuple(tensor.creator or tensor if tensor.requires_grad else None for tensor in inputs)
             self.expected = tuple((tensor.shape, tensor.dtype) for tensor in inputs)
-            out.requires_grad = True
-            out.creator = self
-        return out
+            for index, out in enumerate(outs):
+                out.requires_grad = True
+                out.creator = Part(self, index, len(outs)) if several else self
+        return outs if several else outs[0]
+
+
+class Part:
+    """One of the ``count`` results of a Function, as a node of the graph."""
+
+    def __init__(self, function: Function, index: int, count: int):
+        self.sources, self.index, self.count = (function,), index, count
 
 
 def gradients(output: "Tensor", inputs: "Sequence[Tensor]", cotangent=None) -> list:
@@ -109,10 +124,13 @@ def leaf_gradients(output: "Tensor", cotangent=None) -> "dict[Tensor, object]":
         # Popping lets each Function, and what it saved, be freed as soon as the walk has passed it.
         node = order.pop()
         gradient = arrived.pop(node)
+        if isinstance(node, Part):
+            arrived.setdefault(node.sources[0], [None] * node.count)[node.index] = gradient
+            continue
         if not isinstance(node, Function):
             leaves[node] = array_module(node.data).asarray(gradient)  # NumPy makes scalars of 0-d arrays
             continue
-        parts = node.backward(gradient)
+        parts = node.backward(*gradient) if isinstance(gradient, list) else node.backward(gradient)
         if not isinstance(parts, tuple) or len(parts) != len(node.sources):
             given = f"{len(parts)} gradients" if isinstance(parts, tuple) else type(parts).__name__
             raise RuntimeError(
@@ -130,8 +148,8 @@ def leaf_gradients(output: "Tensor", cotangent=None) -> "dict[Tensor, object]":
     return leaves
 
 
-def _topological_order(end: "Function | Tensor") -> "list[Function | Tensor]":
-    """Every Function and leaf that the end depends on, each after all its sources. Depth first, with a list for a
+def _topological_order(end: "Function | Part | Tensor") -> "list[Function | Part | Tensor]":
+    """Every Function, Part and leaf that the end depends on, each after all its sources. Depth first, with a list for a
     stack: a deep graph would overflow Python's own."""
     order, seen, stack = [], set(), [(end, False)]
     while stack:
@@ -141,7 +159,7 @@ def _topological_order(end: "Function | Tensor") -> "list[Function | Tensor]":
         elif node not in seen:
             seen.add(node)
             stack.append((node, True))
-            if isinstance(node, Function):
+            if isinstance(node, Function | Part):
                 if node.sources is None:
                     raise RuntimeError(
                         "this graph was already freed by a backward pass: run the forward computation again"

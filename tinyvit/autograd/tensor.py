@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyvit.autograd.function import Function, leaf_gradients
+from tinyvit.autograd.function import Function, Part, leaf_gradients
 from tinyvit.device import array_module, is_array
 
 
@@ -19,7 +19,7 @@ class Tensor:
         data: the array itself.
         grad: after ``backward``, the gradient (an array of the same shape); kept on leaves only. Not to be changed in
             place: several leaves may share one array.
-        creator: the Function that made this tensor, None for a leaf.
+        creator: the Function (or Part of its results) that made this tensor, None for a leaf.
 
     Raises:
         TypeError: ``requires_grad`` for numbers that are not floating-point.
@@ -39,7 +39,7 @@ class Tensor:
         self.data = data
         self.requires_grad = requires_grad
         self.grad = None
-        self.creator: Function | None = None
+        self.creator: Function | Part | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
