@@ -15,7 +15,8 @@ def test_shapes(changes):
     config = small(**changes)
     model, batch = randomised(config), images(config)
     tokens, count = config.tokens, len(batch)
-    assert tokens == (config.image_size // config.patch_size) ** 2 + (config.pool == "class_token")
+    extra = (config.pool == "class_token") + config.distillation + config.registers
+    assert tokens == (config.image_size // config.patch_size) ** 2 + extra
     assert model(batch).shape == (count, config.classes)
     assert model.features(batch).shape == (count, tokens, config.width)
     maps = model.attention_maps(batch)

@@ -1,13 +1,14 @@
 """The config: what it refuses and how."""
 
 import dataclasses
+import json
 
 import pytest
 from vits import SMALL, small
 
 from tinyvit.errors import InputError
 from tinyvit.models import SIZES, ViTConfig
-from tinyvit.models.preprocessing import Preprocessing
+from tinyvit.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,29 @@ from tinyvit.models.preprocessing import Preprocessing
             {"width": 9, "heads": 3, "position_embedding": "learned_2d"},
             "width 9 is odd: a 2-D position embedding needs an even one",
         ),
+        ({"registers": -1}, "registers is -1: it must be at least 0"),
+        ({"layer_scale": -0.1}, "layer_scale is -0.1: it must be at least 0"),
+        ({"layer_scale": float("nan")}, "layer_scale is nan: it must be at least 0"),
+        ({"stem": "resnets"}, "unknown stem 'resnets': did you mean 'resnet'? known are patches, resnet"),
+        ({"stem_convention": "Timm"}, "unknown stem convention 'Timm': did you mean 'timm'? known are official, timm"),
+        ({"stem_depths": (3, 0)}, "stem_depths is (3, 0): give numbers of at least 1, such as (3, 4, 9)"),
+        ({"stem_depths": (3, 1.5)}, "stem_depths is (3, 1.5): give numbers of at least 1, such as (3, 4, 9)"),
+        (
+            {"stem": "resnet"},
+            "patch size 4 is no multiple of 16, the stride of a ResNet stem with 3 stages",
+        ),
+        (
+            {"stem": "resnet", "stem_depths": (2,), "patch_size": 6},
+            "patch size 6 is no multiple of 4, the stride of a ResNet stem with 1 stages",
+        ),
+        (
+            {"distillation": True, "pool": "mean"},
+            'distillation needs the pool "class_token", and no representation layer',
+        ),
+        (
+            {"distillation": True, "representation": 3},
+            'distillation needs the pool "class_token", and no representation layer',
+        ),
         (
             {"width": 6, "position_embedding": "sinusoidal"},
             "width 6 is no multiple of 4: a sinusoidal position embedding needs one",
@@ -66,7 +90,13 @@ def test_named_sizes():
 
 
 def test_a_config_read_back_is_the_same():
-    assert ViTConfig.from_dict(dataclasses.asdict(SMALL)) == SMALL
+    preprocessing = Preprocessing(mean=IMAGENET_MEAN[:2], std=IMAGENET_STD[:2], crop=0.9)
+    hybrid = small(stem="resnet", stem_depths=(1,), distillation=True, layer_scale=0.5, preprocessing=preprocessing)
+    for config in (SMALL, hybrid):
+        assert ViTConfig.from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+        assert hash(config) != hash(small(depth=7))
+    before = {"image_size": 12, "patch_size": 4, "width": 24, "heads": 2}  # a file of the first version
+    assert ViTConfig.from_dict(before) == ViTConfig(**before)
     assert ViTConfig.from_dict({"dropout": 0}).dropout == 0  # JSON writes 0.0 as 0 where it can
     for values, message in (
         ({"widht": 3}, "unknown model field 'widht': did you mean 'width'?"),
@@ -74,6 +104,10 @@ def test_a_config_read_back_is_the_same():
         ({"width": 64.0}, "model field width is 64.0: it must be of type int"),
         ({"heads": True}, "model field heads is True: it must be of type int"),
         ({"pool": 3}, "model field pool is 3: it must be of type str"),
+        ({"distillation": 1}, "model field distillation is 1: it must be of type bool"),
+        ({"stem_depths": 3}, "model field stem_depths is 3: it must be of type tuple"),
+        ({"preprocessing": [0.5]}, "model field preprocessing is (0.5,): it must be of type Preprocessing"),
+        ({"preprocessing": {"meen": [0.5]}}, "unknown preprocessing field 'meen': did you mean 'mean'?"),
         ({"heads": 7}, "7 heads do not divide width 768"),
     ):
         with pytest.raises(InputError) as caught:

@@ -23,6 +23,11 @@ OPTIONS = [
     {"heads": 1},
     {"depth": 1, "stochastic_depth": 0.3},
     {"patch_size": 12},
+    {"distillation": True, "position_embedding": "learned_2d"},
+    {"registers": 2, "layer_scale": 0.1},
+    {"registers": 2, "pool": "mean", "position_embedding": "sinusoidal"},
+    {"stem": "resnet", "stem_depths": (1,)},
+    {"stem": "resnet", "stem_depths": (), "stem_convention": "timm", "distillation": True, "registers": 1},
 ]
 
 

@@ -79,7 +79,9 @@ def cost(config: ViTConfig) -> Cost:
     # Of the last block only the class token (and the distillation token) goes on.
     last = 1 + config.distillation if config.pool == "class_token" else n
     activations = (config.depth - 1) * _block_activations(config, n) + _block_activations(config, last)
-    activations += patches * cut + last * d  # flattened patches, final norm
+    activations += last * d  # final norm
+    if config.patch_size > config.stem_stride:
+        activations += patches * cut  # flattened patches; those of one element are no copy
     if model.stem is not None:
         products, kept = _of_stem(model.stem, config.image_size)
         side = config.image_size // config.stem_stride
