@@ -4,13 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyvit import commands
+from tinyvit import checkpoints, commands
 from tinyvit.analysis import draw_predictions, rollout
 from tinyvit.autograd import no_grad, softmax
-from tinyvit.data import normalise, read_picture
 from tinyvit.errors import InputError
-from tinyvit.models import ViT, load_model
-from tinyvit.training.run import Run, model_path
+from tinyvit.models import ViT
+from tinyvit.training.run import Run
 
 SAMPLES = 4  # test images shown when no picture is given
 MOST_DRAWN = 40  # rows of a figure that can still be looked at, and made
@@ -21,7 +20,7 @@ def main() -> None:
         prog="python -m tinyvit.predict",
         description="Classify pictures with a trained model and draw where it looks (attention rollout).",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder, or one of its .safetensors models")
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help=checkpoints.HELP)
     parser.add_argument(
         "pictures",
         type=Path,
@@ -38,32 +37,42 @@ def main() -> None:
     commands.check_device(given.device)
     if given.top < 1:
         raise InputError(f"--top is {given.top}: give at least 1")
-    path = model_path(given.run)
-    model, metadata = load_model(path)
-    classes = metadata.get("classes") or [f"class {i}" for i in range(model.config.classes)]
+    opened = checkpoints.open_model(given.checkpoint)
+    model, config = opened.model, opened.model.config
     if given.pictures:
         names = [file.name for file in given.pictures]
-        config = model.config
-        images = np.stack([read_picture(file, config.image_size, config.channels) for file in given.pictures])
+        read = config.preprocessing.read
+        images = np.stack([read(file, config.image_size, config.channels) for file in given.pictures])
+    elif opened.own:
+        names, images = samples(Run.open(opened.path.parent))
     else:
-        names, images = samples(Run.open(path.parent))
+        raise InputError(f"no pictures: {opened.path} comes from no run with test images; give picture files")
 
-    probabilities, looks = look(model, images)
-    top = np.argsort(-probabilities, axis=1)[:, : given.top]
-    for name, row, best in zip(names, probabilities, top, strict=True):
-        print(f"{name}: " + ", ".join(f"{classes[i]} {row[i]:.1%}" for i in best))
-    picture = given.out or path.with_name("predictions.png")
+    shown = min(given.top, config.classes)
+    probabilities = np.stack([classify(model, image) for image in images])
+    for name, row in zip(names, probabilities, strict=True):
+        best = np.argsort(-row)[:shown]
+        print(f"{name}: " + (", ".join(f"{opened.class_names[i]} {row[i]:.1%}" for i in best) or "no head, no class"))
+    looks = np.stack([look(model, image) for image in images[:MOST_DRAWN]])
+    picture = given.out or opened.path.with_name("predictions.png")
     few = slice(MOST_DRAWN)
-    draw_predictions(names[few], images[few], looks[few], probabilities[few], classes, given.top, picture)
+    draw_predictions(names[few], images[few], looks, probabilities[few], opened.class_names, shown, picture)
     print(f"where it looks: {picture}" + f" (the first {MOST_DRAWN})" * (len(names) > MOST_DRAWN))
 
 
-def look(model: ViT, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (B, K) and attention rollout (B, G, G) for uint8 images (B, H, W, C)."""
-    ready = normalise(images)
+def classify(model: ViT, image: np.ndarray) -> np.ndarray:
+    """Probabilities (K,) for a uint8 image (H, W, C); of a model without a head, none (0,)."""
+    if not model.config.classes:
+        return np.empty(0, np.float32)
     with no_grad():
-        probabilities = softmax(model(ready)).data
-    return probabilities, rollout(model.attention_maps(ready), model.config.pool == "class_token")
+        return softmax(model(model.config.preprocessing.prepare(image[None]))).data[0]
+
+
+def look(model: ViT, image: np.ndarray) -> np.ndarray:
+    """Attention rollout (G, G) for a uint8 image (H, W, C). One at a time: a large model's maps take half a GB."""
+    config = model.config
+    maps = model.attention_maps(config.preprocessing.prepare(image[None]))
+    return rollout(maps, config.pool == "class_token", config.extra_tokens)[0]
 
 
 def samples(run: Run) -> tuple[list[str], np.ndarray]:
