@@ -1,6 +1,7 @@
 // The scheduler: runs the blocks of a launch one after the other, and the threads of a block in turns.
 #include "blocks.h"
 
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -90,6 +91,22 @@ void collective(const char *operation, unsigned mask, void *request, Complete co
 
 void *dynamic_shared() { return launch->dynamic_shared; }
 
+int order_of_turns() { return launch->order; }
+
+void fail(Place place, const char *format, ...) {
+    char *text = launch->message;
+    size_t size = sizeof launch->message;
+    Index thread = current->index;
+    int length = snprintf(text, size, "block (%u, %u, %u), thread (%u, %u, %u) at %s:%d: ", block_index.x, block_index.y,
+                          block_index.z, thread.x, thread.y, thread.z, place.file, place.line);
+    va_list values;
+    va_start(values, format);
+    vsnprintf(text + length, size - length, format, values);
+    va_end(values);
+    current->state = failed;
+    _longjmp(scheduler, 1);
+}
+
 static bool same(Place a, Place b) { return a.line == b.line && !strcmp(a.file, b.file); }
 
 // Lets a warp go on where all lanes that its first waiting lane names have arrived at the same operation.
@@ -175,9 +192,9 @@ static bool run_block(std::mt19937 &random) {
         size_t done = 0;
         for (int number : order) {
             if (threads[number].state == ready) resume(threads[number]);
+            if (threads[number].state == failed) return false;
             done += threads[number].state == finished;
         }
-        if (launch->message[0]) return false;
         if (done == order.size()) return true;
         bool released = false;
         for (size_t first = 0; first < threads.size(); first += 32)

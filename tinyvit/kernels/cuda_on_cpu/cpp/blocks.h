@@ -14,7 +14,7 @@ struct Place {
     int line;
 };
 
-enum State { ready, at_barrier, at_collective, finished };
+enum State { ready, at_barrier, at_collective, finished, failed };
 
 // Called once all lanes of a warp have arrived at the same operation: requests[lane] is null for lanes without a part.
 typedef void (*Complete)(void **requests);
@@ -39,5 +39,9 @@ extern Index block_index, block_size, grid_size;
 void barrier(Place place);
 void collective(const char *operation, unsigned mask, void *request, Complete complete, Place place);
 void *dynamic_shared();
+int order_of_turns(); // of this launch
+
+// Ends the launch with a message that names block, thread and place: what a thread did is forbidden.
+[[noreturn]] void fail(Place place, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 } // namespace cuda_on_cpu
