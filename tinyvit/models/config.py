@@ -174,7 +174,12 @@ class ViTConfig:
     @property
     def stem_stride(self) -> int:
         """Pixels between neighbours of what the patches are cut from: 1, or a ResNet's 4, doubled after each stage."""
-        return 1 if self.stem == "patches" else 4 * 2 ** max(len(self.stem_depths) - 1, 0)
+        return 1 if self.stem == "patches" else resnet_stride(self.stem_depths)
+
+
+def resnet_stride(depths: tuple[int, ...]) -> int:
+    """The stride of a ResNet stem with stages of these depths."""
+    return 4 * 2 ** max(len(depths) - 1, 0)
 
 
 def _divisors(number: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""timm's ViTs: plain, without class token, DeiT with its distillation token, LayerScale, registers.
+"""timm's ViTs: plain, without class token, DeiT with its distillation token, LayerScale, registers, hybrid.
 
 Also the original PyTorch files of DeiT and DINOv2, whose names timm kept.
 """
@@ -9,7 +9,7 @@ import re
 import numpy as np
 
 from tinyvit.errors import InputError
-from tinyvit.models.config import ViTConfig
+from tinyvit.models.config import ViTConfig, resnet_stride
 from tinyvit.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from tinyvit.models.published.checkpoint import Checkpoint
 from tinyvit.models.published.rules import AS_IS, Rules, linear, norm, repeated, rule, torch_patches
@@ -33,10 +33,25 @@ BLOCK = {
     "layer_scale2.gain": rule(AS_IS, "ls2.gamma"),
 }
 
+BACKBONE = "patch_embed.backbone."
+# Of a ResNet's bottleneck.
+UNIT = {
+    "projection.weight": rule(torch_patches(1), "downsample.conv.weight"),
+    **norm("projection_norm", "downsample.norm"),
+    "convolution1.weight": rule(torch_patches(1), "conv1.weight"),
+    **norm("norm1", "norm1"),
+    "convolution2.weight": rule(torch_patches(3), "conv2.weight"),
+    **norm("norm2", "norm2"),
+    "convolution3.weight": rule(torch_patches(1), "conv3.weight"),
+    **norm("norm3", "norm3"),
+}
+
 
 def rules(config: ViTConfig) -> Rules:
+    patch = config.patch_size // config.stem_stride
     return {
-        "patch_embedding.projection.weight": rule(torch_patches(config.patch_size), "patch_embed.proj.weight"),
+        **stem_rules(config.stem_depths),
+        "patch_embedding.projection.weight": rule(torch_patches(patch), "patch_embed.proj.weight"),
         "patch_embedding.projection.bias": rule(AS_IS, "patch_embed.proj.bias"),
         "class_token": rule(AS_IS, "cls_token"),
         "distillation_token": rule(AS_IS, "dist_token"),
@@ -48,6 +63,18 @@ def rules(config: ViTConfig) -> Rules:
         **linear("head", "head"),
         **linear("head_distillation", "head_dist"),
     }
+
+
+def stem_rules(depths: tuple[int, ...]) -> Rules:
+    """A ResNet; one without stages has no "stem" in its names."""
+    root = f"{BACKBONE}stem." if depths else BACKBONE
+    found = {
+        "stem.root.weight": rule(torch_patches(7), f"{root}conv.weight"),
+        **norm("stem.root_norm", f"{root}norm"),
+    }
+    for i, depth in enumerate(depths):
+        found.update(repeated(UNIT, f"stem.stages.{i}.units.{{}}.", f"{BACKBONE}stages.{i}.blocks.{{}}.", depth))
+    return found
 
 
 def recognises(names) -> bool:
@@ -108,6 +135,13 @@ def config(checkpoint: Checkpoint) -> ViTConfig:
     names = checkpoint.arrays
     width, channels, height, patch_width = checkpoint.shape("patch_embed.proj.weight", 4)
     patch = side_of_patch(checkpoint, "patch_embed.proj.weight", height, patch_width)
+    stem = {}
+    if any(name.startswith(BACKBONE) for name in names):
+        stages = checkpoint.count(rf"{BACKBONE}stages\.(\d+)\.")
+        depths = tuple(checkpoint.count(rf"{BACKBONE}stages\.{i}\.blocks\.(\d+)\.") for i in range(stages))
+        stem = {"stem": "resnet", "stem_depths": depths, "stem_convention": "timm"}
+        channels = checkpoint.shape(f"{BACKBONE}{'stem.' if depths else ''}conv.weight", 4)[1]
+        patch *= resnet_stride(depths)
     tokens = ("cls_token" in names) + ("dist_token" in names)
     image_size = patch * side_of_grid(checkpoint, "pos_embed", tokens)
     _refuse_variants(checkpoint)
@@ -128,6 +162,7 @@ def config(checkpoint: Checkpoint) -> ViTConfig:
         registers=checkpoint.shape("reg_token", 3)[1] if "reg_token" in names else 0,
         layer_scale=1e-5 if "blocks.0.ls1.gamma" in names else 0.0,
         preprocessing=preprocessing(checkpoint, image_size),
+        **stem,
     )
 
 
