@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
-from tinyvit.errors import InputError
+from tinyvit.device import CPU, Device
+from tinyvit.errors import InputError, unknown
 from tinyvit.runtime import keep_freed_memory
 
 INTERRUPTED = 130  # the shell's exit status for Ctrl-C
@@ -38,7 +39,8 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     except InputError as error:
         _fail(str(error), 2)
     except MemoryError as error:
-        _fail(f"not enough memory: {error}; try a smaller model, image or batch", 2)
+        advice = "lower --batch-size, raise --accumulate, or take a smaller model or image"
+        _fail(f"not enough memory: {str(error).rstrip('.')}; {advice}", 2)
     except KeyboardInterrupt:
         _fail("stopped by hand", INTERRUPTED)
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
@@ -52,20 +54,37 @@ def _fail(message: str, status: int) -> NoReturn:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """Add --device, which for now can only say cpu."""
-    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu or gpu (default auto)")
+    """Add --device."""
+    parser.add_argument(
+        "--device", default="auto", metavar="NAME", help="auto, cpu, gpu or gpu:N (default auto: a GPU if there is one)"
+    )
 
 
-def check_device(name: str) -> None:
-    """Refuse a device that there is no kernel for.
+def pick_device(name: str, precision: str = "float32") -> Device:
+    """The device that --device and --precision ask for.
+
+    Where "auto" finds a GPU but cannot use it, a line on standard error says why.
 
     Raises:
-        InputError: an unknown device, or the GPU.
+        InputError: an unknown device or precision, no usable GPU where one was asked for, or a precision that the
+            device does not have.
     """
-    from tinyvit.errors import unknown
-    from tinyvit.kernels import BACKENDS
+    from tinyvit import gpu
 
-    if name not in ("auto", "cpu", "gpu"):
-        raise unknown("device", name, ("auto", "cpu", "gpu"))
-    if name == "gpu" and "gpu" not in BACKENDS:
-        raise InputError("device 'gpu': this version has kernels for the CPU only; leave --device out or say cpu")
+    kind, number = gpu.parse(name)
+    if precision not in gpu.PRECISIONS:
+        raise unknown("precision", precision, gpu.PRECISIONS)
+    if kind != "cpu":
+        try:
+            return gpu.use(gpu.choose(gpu.find_gpus(), number), precision)
+        except gpu.NoGPU as error:
+            if kind == "gpu":
+                raise InputError(f"device {name!r}: {error}") from error
+            if isinstance(error, gpu.BrokenGPU):
+                print(f"computing on the CPU: {error}", file=sys.stderr)
+    if precision != "float32":
+        raise InputError(f"precision {precision!r} is for GPUs, the CPU computes in float32: leave --precision out")
+    return CPU
+
+
+check_device = pick_device

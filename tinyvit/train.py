@@ -34,6 +34,9 @@ def parser() -> commands.Parser:
     )
     made.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the run (default runs/SIZE-DATA)")
     commands.add_device(made)
+    made.add_argument(
+        "--precision", metavar="NAME", help="float32 (default), or on a GPU tf32 or bfloat16, both on its tensor cores"
+    )
 
     data = made.add_argument_group("data")
     data.add_argument(
@@ -93,7 +96,7 @@ def parser() -> commands.Parser:
 
 def main() -> int:
     given = {name: value for name, value in vars(parser().parse_args()).items() if value is not None}
-    commands.check_device(given.pop("device"))
+    device = given.pop("device")
     if "resume" in given:
         folder = given.pop("resume")
         if given:
@@ -102,15 +105,17 @@ def main() -> int:
         run = Run.open(folder)
         train, test = run.settings.data.load()
         check_fits(run.settings.model, train)
+        device = commands.pick_device(device, run.settings.recipe.precision)
     else:
         out = given.pop("out", None)
         size = given.pop("size", "nano")
         settings, train, test = new_settings(size, given)
+        device = commands.pick_device(device, settings.recipe.precision)
         run = Run.create(out or free_folder(Path("runs") / f"{size}-{settings.data.name.split(':')[0]}"), settings)
 
-    console = Console(run, len(train), len(test))
+    console = Console(run, len(train), len(test), device)
     try:
-        outcome = fit(run, train, test, console)
+        outcome = fit(run, train, test, console, device)
     except Diverged as error:
         kept = (
             f"the last good checkpoint, {run.checkpoint_path}, is kept"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyvit.autograd.function import Function, Part, leaf_gradients
-from tinyvit.device import array_module, is_array
+from tinyvit.device import array_module, is_array, is_floating, to_numpy
 
 
 class Tensor:
@@ -34,7 +34,7 @@ class Tensor:
             data = np.asarray(given)
             if data.dtype == np.float64 and not isinstance(given, np.generic):
                 data = data.astype(np.float32)
-        if requires_grad and data.dtype.kind != "f":
+        if requires_grad and not is_floating(data.dtype):
             raise TypeError(f"only floating-point tensors can require a gradient, not {data.dtype}")
         self.data = data
         self.requires_grad = requires_grad
@@ -71,7 +71,7 @@ class Tensor:
         raise TypeError("a Tensor is not an array, and making one of it would cut it off the graph: take its .data")
 
     def __repr__(self) -> str:
-        values = np.array2string(self.data, separator=", ", prefix="Tensor(") if self.size <= 100 else self.shape
+        values = np.array2string(to_numpy(self.data), separator=", ", prefix="Tensor(") if self.size <= 100 else self.shape
         origin = f", creator={type(self.creator).__name__}" if self.creator else ""
         return f"Tensor({values}, {self.dtype}{origin}{', requires_grad' if self.requires_grad else ''})"
 
@@ -161,7 +161,7 @@ def as_tensor(value, like: Tensor | None = None) -> Tensor:
     """``value`` as a Tensor; a Python number takes the type (if floating-point) and the device of ``like``."""
     if isinstance(value, Tensor):
         return value
-    if like is not None and not is_array(value) and like.dtype.kind == "f":
+    if like is not None and not is_array(value) and is_floating(like.dtype):
         return Tensor(array_module(like.data).asarray(value, dtype=like.dtype))
     return Tensor(value)
 

@@ -1,10 +1,11 @@
-"""Data sets (embedded, downloaded, from a folder), augmentation and the batch loader, all in NumPy.
+"""Data sets (embedded, downloaded, from a folder), augmentation and the batch loader.
 
-May import tinyvit.errors and tinyvit.device, and nothing else of tinyvit: data stands beside the models.
+May import tinyvit.errors, files and device, and nothing else of tinyvit: data stands beside the models.
 """
 
 from tinyvit.data.augment import Augmentation, augment
 from tinyvit.data.dataset import Dataset
+from tinyvit.data.device_batches import device_batches
 from tinyvit.data.imagenet import imagenet_names
 from tinyvit.data.load import DATASETS, load_dataset
 from tinyvit.data.loader import Loader, normalise
@@ -16,6 +17,7 @@ __all__ = [
     "Dataset",
     "Loader",
     "augment",
+    "device_batches",
     "imagenet_names",
     "load_dataset",
     "normalise",

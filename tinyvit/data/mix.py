@@ -2,10 +2,12 @@
 
 import numpy as np
 
+from tinyvit.device import array_module
+
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
     """Labels (B,) as rows of float32 (B, classes), 1 at the label."""
-    return np.eye(classes, dtype=np.float32)[labels]
+    return array_module(labels).eye(classes, dtype=np.float32)[labels]
 
 
 def mixup(

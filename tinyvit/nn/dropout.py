@@ -1,6 +1,7 @@
 """Two ways to leave something out while training: single elements, or a whole residual branch."""
 
 from tinyvit.autograd import Tensor, dropout
+from tinyvit.device import array_module
 from tinyvit.nn.mode import training_random
 from tinyvit.nn.module import Module
 
@@ -34,4 +35,4 @@ class StochasticDepth(Module):
         if self.rate == 0 or random is None:
             return x
         kept = random.random((x.shape[0], 1, 1)) >= self.rate
-        return x * (kept / (1 - self.rate)).astype(x.dtype)
+        return x * array_module(x.data).asarray((kept / (1 - self.rate)).astype(x.dtype))

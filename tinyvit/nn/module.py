@@ -22,6 +22,15 @@ class Module:
                     if isinstance(item, Module):
                         yield from item.named_parameters(f"{path}.{i}.")
 
+    def constants(self) -> Iterator[Tensor]:
+        """Every Tensor that is not learned, such as a fixed position embedding."""
+        for value in vars(self).values():
+            if isinstance(value, Tensor) and not value.requires_grad:
+                yield value
+            for item in value if isinstance(value, list) else [value]:
+                if isinstance(item, Module):
+                    yield from item.constants()
+
     def parameters(self) -> list[Tensor]:
         """Every parameter, in the order of :meth:`named_parameters`."""
         return [parameter for _, parameter in self.named_parameters()]

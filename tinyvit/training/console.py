@@ -2,10 +2,10 @@
 
 from tqdm import tqdm
 
+from tinyvit.device import CPU, Device
 from tinyvit.models import cost
 from tinyvit.training.fit import Outcome
 from tinyvit.training.run import Progress, Run
-from tinyvit.training.step import StepResult
 
 COLUMNS = "epoch   train loss   train acc   test acc        lr   images/s"
 PROGRAM_BYTES = 70e6  # Python, NumPy and Matplotlib, as measured
@@ -14,11 +14,12 @@ PROGRAM_BYTES = 70e6  # Python, NumPy and Matplotlib, as measured
 class Console:
     """Reports to standard output; the bar goes to standard error and only to a terminal."""
 
-    def __init__(self, run: Run, train_images: int, test_images: int):
-        self.run, self.train_images, self.test_images = run, train_images, test_images
+    def __init__(self, run: Run, train_images: int, test_images: int, device: Device = CPU):
+        self.run, self.train_images, self.test_images, self.device = run, train_images, test_images, device
         self.bar: tqdm | None = None
 
     def start(self, progress: Progress, steps_an_epoch: int) -> None:
+        self.steps_an_epoch = steps_an_epoch
         model, recipe, data = self.run.settings.model, self.run.settings.recipe, self.run.settings.data
         price = cost(model)
         # The parameters, a gradient for each worker, what the optimiser remembers, the moving average.
@@ -27,7 +28,8 @@ class Console:
         memory = PROGRAM_BYTES + images + price.training_bytes(-(-recipe.batch_size // recipe.accumulate), copies)
         steps = recipe.epochs * steps_an_epoch
         print(f"tinyvit    training from scratch, into {self.run.folder}")
-        print(f"device     CPU, {recipe.workers} worker{'s' * (recipe.workers > 1)}, float32")
+        workers = "" if self.device.is_gpu else f", {recipe.workers} worker{'s' * (recipe.workers > 1)}"
+        print(f"device     {self.device.name}{workers}, {self.device.precision}")
         print(
             f"data       {data.name}: {self.train_images:,} training and {self.test_images:,} test images, "
             f"{model.classes} classes"
@@ -60,14 +62,14 @@ class Console:
             dynamic_ncols=True,
         )
 
-    def step(self, progress: Progress, result: StepResult) -> None:
+    def step(self, progress: Progress) -> None:
         self.bar.set_description_str(f"epoch {progress.epoch + 1}", refresh=False)
         self.bar.set_postfix_str(
             f"loss {progress.loss / progress.images:.3f}, accuracy {progress.correct / progress.images:.1%}, "
             f"{progress.images / progress.seconds:.0f} images/s",
             refresh=False,
         )
-        self.bar.update()
+        self.bar.update(progress.epoch * self.steps_an_epoch + progress.step - self.bar.n)
 
     def epoch(self, row: dict) -> None:
         tqdm.write(_row(row))

@@ -6,22 +6,27 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from tinyvit.device import CPU, Device, to_numpy
 from tinyvit.nn import Module
 
 ALIGNMENT = 16  # float32 numbers in 64 bytes: a cache line, and the widest vector register
 
 
 class FlatParameters:
-    """Moves the parameters of ``model`` into one array, of which each becomes a view.
+    """Moves the parameters of ``model`` into one array on ``device``, of which each becomes a view.
 
     Matrices (the weights of linear layers) come first: they alone decay, so weight decay is a matter of one boundary.
 
     Attributes:
-        data: (size,), the parameters, each starting at a multiple of 64 bytes, with zeros between them.
+        data: float32 (size,), the parameters, each starting at a multiple of 16 numbers, with zeros between them. The
+            optimiser changes these.
+        working: what the model computes with: ``data`` itself, or a copy in bfloat16 where the device computes in that.
+            An optimiser's step is often too small to change a bfloat16 number; in float32 the steps add up.
         decay_end: where the matrices end.
     """
 
-    def __init__(self, model: Module):
+    def __init__(self, model: Module, device: Device = CPU):
+        self.device = device
         named = sorted(model.named_parameters(), key=lambda item: item[1].ndim != 2)
         self.parameters = [parameter for _, parameter in named]
         self._places: dict[str, tuple[slice, tuple[int, ...]]] = {}
@@ -31,31 +36,51 @@ class FlatParameters:
             end += -(-parameter.size // ALIGNMENT) * ALIGNMENT
             if parameter.ndim == 2:
                 self.decay_end = end
-        self.data = self.gather([parameter.data for parameter in self.parameters], np.zeros(end, np.float32))
-        self._point_to(self.data)
+        self._gaps = self._zeros_between(end)
+        start = np.zeros(end, np.float32)
+        for (place, _), parameter in zip(self._places.values(), self.parameters, strict=True):
+            start[place] = to_numpy(parameter.data).reshape(-1)
+        self.data = device.put(start)
+        self.working = self.data if device.dtype == np.float32 else self.data.astype(device.dtype)
+        for constant in model.constants():
+            constant.data = device.put(constant.data, device.dtype)
+        self._point_to(self.working)
 
-    def zeros(self) -> np.ndarray:
+    def zeros(self):
         """An array of the same layout."""
-        return np.zeros_like(self.data)
+        return self.device.xp.zeros_like(self.data)
 
-    def gather(self, arrays: Sequence[np.ndarray], out: np.ndarray) -> np.ndarray:
+    def zero_gradients(self):
+        """An array of the same layout for gradients, which come in the type of what the model computes with."""
+        return self.device.xp.zeros_like(self.working)
+
+    def gather(self, arrays: Sequence, out):
         """Copy one array per parameter, in the order of ``parameters``, to their places in ``out``."""
-        for (place, _), array in zip(self._places.values(), arrays, strict=True):
-            out[place] = array.reshape(-1)
-        return out
+        # A single call, because on a GPU it is a single kernel.
+        pieces = [piece for pair in zip((a.reshape(-1) for a in arrays), self._gaps, strict=True) for piece in pair]
+        return self.device.xp.concatenate(pieces, out=out)
 
-    def views(self, flat: np.ndarray) -> dict[str, np.ndarray]:
+    def views(self, flat) -> dict:
         """The parts of an array of this layout, by parameter name."""
         return {name: flat[place].reshape(shape) for name, (place, shape) in self._places.items()}
 
     @contextlib.contextmanager
-    def replaced_by(self, flat: np.ndarray) -> Iterator[None]:
-        """Within this block the model computes with the parameters in ``flat``."""
+    def replaced_by(self, flat) -> Iterator[None]:
+        """Within this block the model computes with the parameters in ``flat``, and in its type."""
         self._point_to(flat)
         try:
             yield
         finally:
-            self._point_to(self.data)
+            self._point_to(self.working)
+
+    def working_part(self, part: slice):
+        """What must follow a change of ``data[part]``: that part of ``working``, None where they are one array."""
+        return None if self.working is self.data else self.working[part]
+
+    def update_working(self) -> None:
+        """Bring ``working`` up to ``data``, after that was changed by another than an optimiser."""
+        if self.working is not self.data:
+            self.working[...] = self.data.astype(self.working.dtype)
 
     def parts(self, count: int) -> list[tuple[slice, bool]]:
         """Cut the layout for ``count`` workers: slices, and whether each decays."""
@@ -65,6 +90,15 @@ class FlatParameters:
             cuts += [(slice(a, b), decays) for a, b in itertools.pairwise(edges)]
         return cuts
 
-    def _point_to(self, flat: np.ndarray) -> None:
+    def _zeros_between(self, end: int) -> list:
+        """The zeros that follow each parameter up to where the next one starts."""
+        starts = [place.start for place, _ in self._places.values()]
+        lengths = [
+            after - place.stop for (place, _), after in zip(self._places.values(), [*starts[1:], end], strict=True)
+        ]
+        zeros = self.device.xp.zeros(max(lengths), self.device.dtype)
+        return [zeros[:length] for length in lengths]
+
+    def _point_to(self, flat) -> None:
         for parameter, view in zip(self.parameters, self.views(flat).values(), strict=True):
             parameter.data = view

@@ -22,8 +22,11 @@ class AdamW:
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
         self.state = {"mean": flat.zeros(), "variance": flat.zeros()}
 
-    def update(self, part: slice, decays: bool, gradient, scale: float, learning_rate: float, step: int) -> None:
-        """Step number ``step`` (from 1) for one part of the flat parameters; ``scale`` multiplies the gradient."""
+    def update(self, part: slice, decays: bool, gradient, scale, learning_rate: float, step: int) -> None:
+        """Step number ``step`` (from 1) for one part of the flat parameters; ``scale`` multiplies the gradient.
+
+        A scale that is not a number changes nothing.
+        """
         kernels.adamw_step(
             self.flat.data[part],
             gradient[part],
@@ -36,6 +39,7 @@ class AdamW:
             eps=self.eps,
             weight_decay=self.weight_decay if decays else 0.0,
             gradient_scale=scale,
+            working=self.flat.working_part(part),
         )
 
 
@@ -46,8 +50,8 @@ class SGD:
         self.flat, self.weight_decay, self.momentum = flat, weight_decay, momentum
         self.state = {"velocity": flat.zeros()}
 
-    def update(self, part: slice, decays: bool, gradient, scale: float, learning_rate: float, step: int) -> None:
-        """One step for one part of the flat parameters; ``scale`` multiplies the gradient."""
+    def update(self, part: slice, decays: bool, gradient, scale, learning_rate: float, step: int) -> None:
+        """One step for one part of the flat parameters; ``scale`` multiplies the gradient, NaN changes nothing."""
         kernels.sgd_step(
             self.flat.data[part],
             gradient[part],
@@ -56,4 +60,5 @@ class SGD:
             momentum=self.momentum,
             weight_decay=self.weight_decay if decays else 0.0,
             gradient_scale=scale,
+            working=self.flat.working_part(part),
         )

@@ -37,6 +37,7 @@ class Recipe:
         augmentation: what is done to training images.
         seed: of initial weights, order, augmentation and dropout.
         workers: threads; the last digits of a result depend on their number.
+        precision: "float32"; "tf32" or "bfloat16" for a GPU's tensor cores.
 
     Raises:
         InputError: a value out of range.
@@ -59,6 +60,7 @@ class Recipe:
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
     seed: int = 0
     workers: int = 1
+    precision: str = "float32"
 
     def __post_init__(self):
         for field in ("learning_rate", "weight_decay", "warmup_epochs", "clip", "embedding_std"):

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from tinyvit.data import Dataset
+from tinyvit.device import to_numpy
 from tinyvit.errors import InputError
 from tinyvit.files import read_tensors, write_tensors, write_text
 from tinyvit.models import ViTConfig, save_model
@@ -84,7 +85,7 @@ class Run:
 
     def save_checkpoint(self, state: TrainStep, progress: Progress) -> None:
         """Write all that is needed to go on from here bit for bit."""
-        tensors = _tensors(state)
+        tensors = {name: to_numpy(array) for name, array in _tensors(state).items()}
         metadata = {"progress": dataclasses.asdict(progress), "settings": self.settings.to_json()}
         write_tensors(self.checkpoint_path, tensors, metadata)
 
@@ -104,12 +105,13 @@ class Run:
         for name, array in own.items():
             if saved[name].shape != array.shape:
                 raise InputError(f"{path} is of another model: {name} has shape {saved[name].shape}, not {array.shape}")
-            array[...] = saved[name]
+            array[...] = state.device.put(saved[name])
+        state.flat.update_working()
         return Progress(**metadata["progress"])
 
     def save_epoch(self, state: TrainStep, progress: Progress, classes: tuple[str, ...], improved: bool) -> None:
         """Write the model as it is now, the best if it is that, the metrics, and last the checkpoint."""
-        weights = state.flat.views(state.evaluated_parameters)
+        weights = state.flat.views(to_numpy(state.evaluated_parameters))
         for path in (self.model_path, self.best_path) if improved else (self.model_path,):
             save_model(path, weights, self.settings.model, classes=list(classes))
         write_text(self.metrics_path, "".join(json.dumps(row) + "\n" for row in progress.history))

@@ -45,7 +45,9 @@ class Workers:
         self._blas.restore_original_limits()
 
     def map(self, task: Callable, *arguments: Iterable) -> list:
-        """``task`` for each item, several at a time; results in the order of the items."""
+        """``task`` for each item, several at a time; results in the order of the items. One worker is this thread."""
+        if self.count == 1:
+            return list(map(task, *arguments))
         return list(self._threads.map(task, *arguments))
 
 

@@ -1,5 +1,7 @@
 """AdamW (Loshchilov and Hutter, 2019): Adam with weight decay apart from the gradient."""
 
+import math
+
 import numpy as np
 
 from tinyvit.kernels.cpu.blocks import row_blocks
@@ -18,6 +20,7 @@ def adamw_step(
     eps: float,
     weight_decay: float,
     gradient_scale: float = 1.0,
+    working: np.ndarray | None = None,
 ) -> None:
     """One step, in place, on flat arrays of equal length: parameter, mean and variance change, gradient does not.
 
@@ -26,8 +29,12 @@ def adamw_step(
 
     Args:
         step: t, from 1.
-        gradient_scale: multiplies the gradient first: clipping by the global norm without a pass of its own.
+        gradient_scale: multiplies the gradient first: clipping by the global norm without a pass of its own. NaN means
+            that the step changes nothing.
+        working: an array of another type that gets a copy of the new parameters.
     """
+    if math.isnan(gradient_scale):
+        return
     correction1, correction2 = 1 - beta1**step, 1 - beta2**step
     for block in row_blocks(parameter.size, 4):
         p, m, v = parameter[block], mean[block], variance[block]
@@ -45,3 +52,5 @@ def adamw_step(
         update *= learning_rate / correction1
         p *= 1 - learning_rate * weight_decay
         p -= update
+    if working is not None:
+        working[...] = parameter

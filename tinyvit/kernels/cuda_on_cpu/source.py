@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tinyvit.device import dtype_named
+
 _KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\s*\(([^)]*)\)')
 _INCLUDE = re.compile(r'^\s*#include\s+"([^"]+)"', re.MULTILINE)
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -98,12 +100,3 @@ def _parameter(path: Path, kernel: str, text: str, constants: dict[str, int]) ->
             f"{path.name}: parameter {name!r} of {kernel} is a {type_name!r}: known are {', '.join(_TYPES)}"
         )
     return Parameter(name, type_name, dtype_named(_TYPES[type_name]), pointer, "const" in words)
-
-
-def dtype_named(name: str) -> np.dtype:
-    """The NumPy type of a name, "bfloat16" included (that one comes with the package ml_dtypes)."""
-    if name == "bfloat16":
-        import ml_dtypes
-
-        return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(name)
