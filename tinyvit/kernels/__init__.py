@@ -17,6 +17,7 @@ from tinyvit.device import is_gpu_array
 KERNELS: dict[str, tuple[str, ...]] = {
     "adamw": ("adamw_step",),
     "attention": ("attention_forward", "attention_backward", "attention_weights"),
+    "clip_scale": ("clip_scale",),
     "dropout": ("dropout_forward", "dropout_backward"),
     "erf": ("erf",),
     "gelu": ("gelu_forward", "gelu_backward"),
