@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import fake_cupy
 import pytest
 from hypothesis import settings
 from on_device import DEVICES, Device, device_named
@@ -18,6 +19,13 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 def device(request) -> Device:
     """Each way to run a CUDA kernel that there is here."""
     return device_named(request.param)
+
+
+@pytest.fixture
+def fake_gpu():
+    """A stand-in for CuPy, so that what is written for a GPU runs without one (see fake_cupy.py)."""
+    with fake_cupy.installed() as cupy:
+        yield cupy
 
 
 @pytest.fixture(scope="session")
