@@ -117,18 +117,23 @@ def test_layer_scale_multiplies_both_branches():
         np.testing.assert_array_equal(block(z).data, z.data)
 
 
-def test_the_stem_by_hand():
+@pytest.mark.parametrize("convention", ["official", "timm"])
+def test_the_stem_by_hand(convention):
     """The whole ResNet, written out with the operations, on one block in each of two stages."""
-    model = randomised(dataclasses.replace(HYBRID, stem_depths=(1, 1), patch_size=8))
+    model = randomised(dataclasses.replace(HYBRID, stem_depths=(1, 1), patch_size=8, stem_convention=convention))
+    for parameter in model.parameters():
+        parameter.data = parameter.data.astype(np.float64)
     p = {name.removeprefix("stem."): parameter for name, parameter in model.named_parameters()}
 
     def layer(x, name, size, stride, norm):
         weight = p[f"{name}.weight"].data
-        weight = (weight - weight.mean(axis=0)) / (weight.std(axis=0) + 1e-5)
+        below = weight.std(axis=0) + 1e-5 if convention == "official" else np.sqrt(weight.var(axis=0) + 1e-8)
+        weight = (weight - weight.mean(axis=0)) / below
         x = convolution(x, Tensor(weight.reshape(size, size, -1, weight.shape[1])), stride)
-        return group_norm(x, p[f"{norm}.gamma"], p[f"{norm}.beta"], groups=32, eps=1e-6)
+        return group_norm(x, p[f"{norm}.gamma"], p[f"{norm}.beta"], groups=32, eps=eps)
 
-    batch = Tensor(images(model.config, 2))
+    eps = {"official": 1e-6, "timm": 1e-5}[convention]
+    batch = Tensor(images(model.config, 2).astype(np.float64))
     x = max_pool(relu(layer(batch, "root", 7, 2, "root_norm")), size=3, stride=2)
     for stage, stride in ((0, 1), (1, 2)):
         unit = f"stages.{stage}.units.0."
@@ -137,7 +142,7 @@ def test_the_stem_by_hand():
         y = layer(y, f"{unit}convolution3", 1, 1, f"{unit}norm3")
         x = relu(layer(x, f"{unit}projection", 1, stride, f"{unit}projection_norm") + y)
     assert x.shape == (2, 4, 4, 512)
-    np.testing.assert_allclose(model.stem(batch).data, x.data, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(model.stem(batch).data, x.data, rtol=1e-10, atol=1e-12)
 
 
 def test_the_conventions_differ_a_little():
@@ -240,3 +245,11 @@ def test_rollout_goes_through_the_extra_tokens():
     second[0] = [0, 1, 0, 0, 0, 0]
     shares = rollout(np.stack([first, second])[:, None, None], class_token=True, extra_tokens=1)
     np.testing.assert_allclose(shares, [[[0, 1], [0, 0]]])
+
+
+def test_rollout_of_mean_pooling_leaves_out_what_the_registers_look_at():
+    """A register that looks at the first patch only; the four patches look at themselves, and only they are averaged."""
+    looks = np.eye(5)
+    looks[0] = [0, 1, 0, 0, 0]
+    shares = rollout(looks[None, None, None], class_token=False, extra_tokens=1)
+    np.testing.assert_allclose(shares, [[[0.25, 0.25], [0.25, 0.25]]])
