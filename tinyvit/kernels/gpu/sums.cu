@@ -29,6 +29,7 @@ extern "C" __global__ void sum_of_partials(const float *partials, T *sums, int c
     int column = blockIdx.x * 32 + threadIdx.x;
     float sum = 0;
     if (column < width)
+#pragma unroll 8
         for (int row = threadIdx.y; row < count; row += 32) sum += partials[(long long)row * width + column];
     shared[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();

@@ -1,9 +1,8 @@
 """Sums over the rows of a matrix, for the gradients of biases: see sums.cu."""
 
 from tinyvit.device import array_module
-from tinyvit.kernels.gpu.columns import BLOCK, column_grid
+from tinyvit.kernels.gpu.columns import partial_sums_by_columns
 from tinyvit.kernels.gpu.launch import launch, storage
-from tinyvit.kernels.gpu.vectors import vector_length, vectors
 
 
 def column_sums(x):
@@ -12,14 +11,8 @@ def column_sums(x):
     Raises:
         TypeError: x is neither float32 nor bfloat16.
     """
-    xp = array_module(x)
-    x = xp.ascontiguousarray(x)
-    rows, width = x.shape
-    grid, rows_a_block = column_grid(rows, width, vector_length(x))
-    partials = xp.empty((grid[1], width), xp.float32)
-    arguments = (x, partials, rows, width, rows_a_block)
-    launch("sums", "partial_column_sums", grid, BLOCK, arguments, **storage(x), **vectors(x))
-    return sum_of_partials(partials, x.dtype)
+    x = array_module(x).ascontiguousarray(x)
+    return sum_of_partials(partial_sums_by_columns("sums", "partial_column_sums", x), x.dtype)
 
 
 def sum_of_partials(partials, dtype):
