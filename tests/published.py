@@ -1,8 +1,10 @@
 """What the tests of published checkpoints share: oracles with random weights, none of them zero, and their files."""
 
+import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 from test_parity import import_timm, relative_error
 
 from tinyvit import no_grad
@@ -61,3 +63,16 @@ def assert_same_answers(model: ViT, oracle_logits, oracle_features, count: int =
         with torch.no_grad(), no_grad():
             error = relative_error(ours(images).data, oracle(theirs).numpy())
         assert error < TOLERANCE
+
+
+def huggingface_model(model: str, **changes):
+    """A small model of transformers' with random weights, such as ViTModel: width 96 and 4 heads, which no rule of
+    thumb gives."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import_timm()  # so that transformers finds a torchvision that can be imported
+    transformers = pytest.importorskip("transformers", reason="compares with transformers (extra `parity`)")
+    shape = {"hidden_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 48, "patch_size": 8}
+    if "Dinov2" not in model:
+        shape["intermediate_size"] = 200
+    made = getattr(transformers, model)
+    return randomise(made(made.config_class(**{**shape, **changes})))

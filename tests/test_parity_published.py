@@ -8,7 +8,14 @@ from tinyvit import load_pretrained, no_grad
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch and timm (extra `parity`)")
 
-from published import TOLERANCE, assert_same_answers, images_for, timm_model, write_torch  # noqa: E402
+from published import (  # noqa: E402
+    TOLERANCE,
+    assert_same_answers,
+    huggingface_model,
+    images_for,
+    timm_model,
+    write_torch,
+)
 from test_parity import relative_error  # noqa: E402
 
 pytestmark = pytest.mark.parity
@@ -97,3 +104,59 @@ def test_google(tmp_path, flax_vit, arguments, written):
         with no_grad():
             assert relative_error(model(images).data, logits) < TOLERANCE
             assert relative_error(model.features(images).data, tokens) < TOLERANCE
+
+
+HUGGING_FACE = {
+    "ViTModel with pooler": ("ViTModel", {}),
+    "ViTForImageClassification": ("ViTForImageClassification", {"num_labels": 7, "layer_norm_eps": 1e-5}),
+    "ViT with the tanh GELU": ("ViTForImageClassification", {"num_labels": 7, "hidden_act": "gelu_new"}),
+    "DeiT": ("DeiTForImageClassificationWithTeacher", {"num_labels": 7}),
+    "Dinov2Model": ("Dinov2Model", {"layerscale_value": 0.5}),
+    "Dinov2WithRegistersModel": ("Dinov2WithRegistersModel", {"num_register_tokens": 3}),
+}
+
+
+@pytest.mark.parametrize("in_memory_names", [False, True], ids=["names in files", "names in memory"])
+@pytest.mark.parametrize("name, arguments", HUGGING_FACE.values(), ids=HUGGING_FACE.keys())
+def test_hugging_face(tmp_path, name, arguments, in_memory_names):
+    """At both sizes the oracle is the same: transformers resizes positions as it goes."""
+    oracle = huggingface_model(name, **arguments)
+    oracle.save_pretrained(tmp_path)
+    if in_memory_names:
+        write_torch(oracle, tmp_path / "model.safetensors")
+    resizing = {} if "Dinov2" in name else {"interpolate_pos_encoding": True}
+    base = getattr(oracle, "base_model", oracle)
+
+    def features(images):
+        return base(images, **resizing).last_hidden_state
+
+    def logits(images):
+        answer = oracle(images, **resizing)
+        return answer.logits if hasattr(answer, "logits") else answer.pooler_output
+
+    for image_size in (None, 72):
+        model = load_pretrained(tmp_path, image_size=image_size)
+        assert_same_answers(model, logits, features, count=2)
+
+
+def test_hugging_face_single_file(tmp_path):
+    """Without config.json: heads are 64 wide, the epsilon is transformers' own."""
+    oracle = huggingface_model("ViTForImageClassification", hidden_size=192, num_attention_heads=3, num_labels=7)
+    path = write_torch(oracle, tmp_path / "model.safetensors")
+    assert_same_answers(load_pretrained(path), lambda images: oracle(images).logits, None)
+
+
+def test_hugging_face_shards(tmp_path):
+    """Several files and an index."""
+    oracle = huggingface_model("ViTForImageClassification", num_labels=7)
+    oracle.save_pretrained(tmp_path, max_shard_size="200KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 2
+    assert_same_answers(load_pretrained(tmp_path), lambda images: oracle(images).logits, None)
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float16", "float64"])
+def test_other_precisions(tmp_path, name):
+    """Weights of another type give the answers of the model that has these very weights in float32."""
+    oracle = timm_model("vit_tiny_patch16_224", depth=1).to(getattr(torch, name))
+    path = write_torch(oracle, tmp_path / "model.safetensors")
+    assert_same_answers(load_pretrained(path), oracle.float(), oracle.forward_features)

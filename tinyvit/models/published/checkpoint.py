@@ -54,6 +54,19 @@ class Checkpoint:
         """How many different numbers stand where ``pattern`` has a group, at the start of an array's name."""
         return len({found[1] for name in self.arrays if (found := re.match(pattern, name))})
 
+    def said(self, name: str, default: float) -> float:
+        """A number of config.json, or ``default`` where it says nothing, of whose type it must be.
+
+        Raises:
+            InputError: it is something else.
+        """
+        value = self.config.get(name, default)
+        if type(default) is float and type(value) is int:
+            value = float(value)
+        if type(value) is not type(default) or not value > 0:
+            raise InputError(f"{self.path.parent / 'config.json'}: {name} is {value!r}, expected a number more than 0")
+        return value
+
     def release(self) -> None:
         """See :meth:`MappedFile.release`."""
         for file in self.files:

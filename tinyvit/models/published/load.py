@@ -9,6 +9,7 @@ from tinyvit.errors import InputError
 from tinyvit.models.config import ViTConfig
 from tinyvit.models.published.checkpoint import Checkpoint, open_checkpoint
 from tinyvit.models.published.google import GOOGLE
+from tinyvit.models.published.huggingface import DINOV2, DINOV2_WITH_REGISTERS, VIT
 from tinyvit.models.published.resize import resize_positions
 from tinyvit.models.published.rules import Rules, arrays_of
 from tinyvit.models.published.source import Source
@@ -16,7 +17,7 @@ from tinyvit.models.published.timm import TIMM
 from tinyvit.models.vit import ViT
 from tinyvit.nn import initial
 
-SOURCES = (GOOGLE, TIMM)
+SOURCES = (GOOGLE, TIMM, DINOV2, DINOV2_WITH_REGISTERS, VIT)
 
 
 def load_pretrained(path: str | Path, *, image_size: int | None = None, classes: int | None = None) -> ViT:
