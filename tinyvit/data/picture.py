@@ -59,6 +59,7 @@ def read_picture(
                 picture = picture.resize([side * resized // shorter for side in picture.size], method)
             else:
                 picture = picture.resize((resized, resized), method)
+            # Half a pixel is rounded as timm does it; Hugging Face's code rounds down, and can differ by that pixel.
             left, top = (round((side - size) / 2) for side in picture.size)
             square = picture.crop((left, top, left + size, top + size))
             return np.asarray(square if channels == 3 else square.convert("L")).reshape(size, size, channels)

@@ -70,7 +70,7 @@ class Preprocessing:
         Raises:
             InputError: a file that is missing, broken or too large to be true.
         """
-        # The rounding error of a quotient must not cost a pixel: 224 / (224 / 257) is 256.99999999999994.
+        # The rounding error of a quotient must not cost a pixel: 384 / (384 / 450) is 449.99999999999994.
         resized = math.floor(size / self.crop + 1e-6)
         return read_picture(file, size, channels, self.resize, resized, self.interpolation)
 
