@@ -54,7 +54,8 @@ def test_images_of_the_wrong_kind_are_refused():
         assert str(caught.value) == f"images have shape {shape}: this model takes (batch, 12, 12, 2)"
     for dtype in (np.uint8, np.float64):
         with pytest.raises(
-            TypeError, match=rf"images are {np.dtype(dtype)}: this model takes float32, scaled to \[-1, 1\]"
+            TypeError,
+            match=rf"^images are {np.dtype(dtype)}: this model takes float32, as config.preprocessing.prepare",
         ):
             model(np.zeros((3, 12, 12, 2), dtype))
     np.testing.assert_array_equal(model(Tensor(images())).data, model(images()).data)

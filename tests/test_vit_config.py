@@ -50,11 +50,11 @@ from tinyvit.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocess
         ({"stem_depths": (3, 1.5)}, "stem_depths is (3, 1.5): give numbers of at least 1, such as (3, 4, 9)"),
         (
             {"stem": "resnet"},
-            "patch size 4 is no multiple of 16, the stride of a ResNet stem with 3 stages",
+            "patch size 4 is no multiple of 16, the stride of a ResNet stem of stem_depths (3, 4, 9)",
         ),
         (
             {"stem": "resnet", "stem_depths": (2,), "patch_size": 6},
-            "patch size 6 is no multiple of 4, the stride of a ResNet stem with 1 stages",
+            "patch size 6 is no multiple of 4, the stride of a ResNet stem of stem_depths (2,)",
         ),
         (
             {"distillation": True, "pool": "mean"},

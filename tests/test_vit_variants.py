@@ -248,7 +248,7 @@ def test_rollout_goes_through_the_extra_tokens():
 
 
 def test_rollout_of_mean_pooling_leaves_out_what_the_registers_look_at():
-    """A register that looks at the first patch only; the four patches look at themselves, and only they are averaged."""
+    """A register that looks at the first patch only; the patches look at themselves, and only they are averaged."""
     looks = np.eye(5)
     looks[0] = [0, 1, 0, 0, 0]
     shares = rollout(looks[None, None, None], class_token=False, extra_tokens=1)

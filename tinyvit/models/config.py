@@ -120,10 +120,10 @@ class ViTConfig:
             raise InputError('distillation needs the pool "class_token", and no representation layer')
         if not all(isinstance(depth, int) and depth >= 1 for depth in self.stem_depths):
             raise InputError(f"stem_depths is {self.stem_depths}: give numbers of at least 1, such as (3, 4, 9)")
-        if self.stem_stride > self.patch_size or self.patch_size % self.stem_stride:
+        if self.patch_size % self.stem_stride:
             raise InputError(
-                f"patch size {self.patch_size} is no multiple of {self.stem_stride}, the stride of a ResNet stem with "
-                f"{len(self.stem_depths)} stages"
+                f"patch size {self.patch_size} is no multiple of {self.stem_stride}, the stride of a ResNet stem of "
+                f"stem_depths {self.stem_depths}"
             )
 
     @classmethod

@@ -12,7 +12,7 @@ from tinyvit.nn import Dropout, EncoderBlock, LayerNorm, Linear, Module, PatchEm
 
 
 class ViT(Module):
-    """images (B, H, W, C), scaled to [-1, 1] -> logits (B, K).
+    """images (B, H, W, C), as ``config.preprocessing`` gives them -> logits (B, K).
 
     Args:
         config: the shape of the model.
@@ -106,7 +106,9 @@ class ViT(Module):
                 f"images have shape {images.shape}: this model takes (batch, {', '.join(map(str, expected))})"
             )
         if images.dtype != (parameters := self.norm.gamma.dtype):
-            raise TypeError(f"images are {images.dtype}: this model takes {parameters}, scaled to [-1, 1]")
+            raise TypeError(
+                f"images are {images.dtype}: this model takes {parameters}, as config.preprocessing.prepare gives"
+            )
         z = self.patch_embedding(images if self.stem is None else self.stem(images))
         z = _joined([self.class_token, self.distillation_token], z)
         if self.position is not None:
