@@ -20,15 +20,20 @@ class Opened:
 
     Attributes:
         model: with its preprocessing in its config.
-        class_names: of its outputs, as many as it has.
+        known_names: of its classes; empty where they have no names.
         path: the file of the weights.
         own: whether tinyvit wrote it.
     """
 
     model: ViT
-    class_names: list[str]
+    known_names: list[str]
     path: Path
     own: bool
+
+    @property
+    def class_names(self) -> list[str]:
+        """A name for each class, if only a number."""
+        return self.known_names or [f"class {i}" for i in range(self.model.config.classes)]
 
 
 def open_model(given: Path) -> Opened:
@@ -47,13 +52,13 @@ def open_model(given: Path) -> Opened:
         return _own(checkpoint.path)
     model = load_pretrained(given)
     count = model.config.classes
-    names = _names_beside(checkpoint, count) or imagenet_names(count) or _numbers(count)
+    names = _names_beside(checkpoint, count) or imagenet_names(count) or []
     return Opened(model, names, checkpoint.path, own=False)
 
 
 def _own(path: Path) -> Opened:
     model, metadata = load_model(path)
-    return Opened(model, metadata.get("classes") or _numbers(model.config.classes), path, own=True)
+    return Opened(model, metadata.get("classes") or [], path, own=True)
 
 
 def _is_run(given: Path) -> bool:
@@ -65,13 +70,10 @@ def _is_run(given: Path) -> bool:
 
 
 def _names_beside(checkpoint: Checkpoint, count: int) -> list[str] | None:
-    """Hugging Face's names of the classes, unless they are the ones that it makes up."""
-    names = checkpoint.config.get("id2label")
-    if not isinstance(names, dict) or names.keys() != {str(i) for i in range(count)}:
+    """Names of the classes in config.json, timm's or Hugging Face's, unless they are those that the latter makes up."""
+    names = checkpoint.config.get("label_names") or checkpoint.config.get("id2label")
+    if isinstance(names, dict) and names.keys() == {str(i) for i in range(count)}:
+        names = [names[str(i)] for i in range(count)]
+    if not isinstance(names, list) or len(names) != count or names[:1] == ["LABEL_0"]:
         return None
-    names = [str(names[str(i)]) for i in range(count)]
-    return None if names[:1] == ["LABEL_0"] else names
-
-
-def _numbers(count: int) -> list[str]:
-    return [f"class {i}" for i in range(count)]
+    return [str(name) for name in names]
