@@ -1,10 +1,15 @@
 """Checkpoints in the formats of others, with random weights: the answers of the code that they come from."""
 
+import json
+
 import numpy as np
 import pytest
 import threadpoolctl
 
 from tinyvit import load_pretrained, no_grad
+from tinyvit.models import ViT, ViTConfig
+from tinyvit.models.preprocessing import Preprocessing
+from tinyvit.models.published import save_pretrained
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch and timm (extra `parity`)")
 
@@ -16,7 +21,8 @@ from published import (  # noqa: E402
     timm_model,
     write_torch,
 )
-from test_parity import relative_error  # noqa: E402
+from test_parity import import_timm, relative_error  # noqa: E402
+from vits import randomised  # noqa: E402
 
 pytestmark = pytest.mark.parity
 
@@ -160,3 +166,68 @@ def test_other_precisions(tmp_path, name):
     oracle = timm_model("vit_tiny_patch16_224", depth=1).to(getattr(torch, name))
     path = write_torch(oracle, tmp_path / "model.safetensors")
     assert_same_answers(load_pretrained(path), oracle.float(), oracle.forward_features)
+
+
+WRITTEN = {
+    "plain": {},
+    "tanh GELU, another epsilon": {"gelu": "tanh", "norm_eps": 1e-5},
+    "no head": {"classes": 0},
+    "distillation": {"distillation": True},
+    "LayerScale": {"layer_scale": 0.1, "classes": 0, "mlp_width": 96},
+    "registers": {"layer_scale": 0.1, "registers": 3, "classes": 0, "mlp_width": 96},
+    "mean pooling": {"pool": "mean"},
+    "positions by row and column": {"position_embedding": "learned_2d", "channels": 1},
+    "sinusoidal positions": {"position_embedding": "sinusoidal"},
+    "no positions": {"position_embedding": "none"},
+    "hybrid": {
+        "stem": "resnet",
+        "stem_depths": (2, 2, 2, 2),
+        "stem_convention": "timm",
+        "patch_size": 32,
+        "image_size": 64,
+    },
+    "registers without class token": {"pool": "mean", "registers": 2},
+}
+NOT_IN_TRANSFORMERS = ("mean pooling", "hybrid", "registers without class token")
+
+
+def written_model(changes: dict) -> ViT:
+    shape = {"image_size": 48, "patch_size": 8, "width": 48, "depth": 2, "heads": 6, "mlp_width": 100, "classes": 7}
+    preprocessing = Preprocessing((0.4, 0.5, 0.6), (0.2, 0.3, 0.25), "shorter_side", 0.875, "bilinear")
+    if changes.get("channels") == 1:
+        preprocessing = Preprocessing()
+    return randomised(ViTConfig(**{**shape, "gelu": "exact", "preprocessing": preprocessing, **changes}))
+
+
+@pytest.mark.parametrize("changes", WRITTEN.values(), ids=WRITTEN.keys())
+def test_timm_loads_what_is_written(tmp_path, changes):
+    """timm makes the model from config.json and checks every name."""
+    model = written_model(changes)
+    notes = save_pretrained(model, tmp_path, "timm")
+    assert bool(notes) == (model.config.norm_eps != 1e-6)
+    timm = import_timm()
+    oracle = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    if notes:
+        for module in oracle.modules():
+            if isinstance(module, torch.nn.LayerNorm):
+                module.eps = model.config.norm_eps
+    assert_same_answers(model, oracle, oracle.forward_features)
+    data = timm.data.resolve_model_data_config(oracle)
+    chosen = model.config.preprocessing
+    assert (tuple(data["mean"]), tuple(data["std"])) == (chosen.mean, chosen.std)
+    assert (data["crop_pct"], data["interpolation"]) == (chosen.crop, chosen.interpolation)
+
+
+@pytest.mark.parametrize("name", [name for name in WRITTEN if name not in NOT_IN_TRANSFORMERS])
+def test_transformers_loads_what_is_written(tmp_path, name):
+    import_timm()
+    transformers = pytest.importorskip("transformers", reason="compares with transformers (extra `parity`)")
+    model = written_model(WRITTEN[name])
+    assert not save_pretrained(model, tmp_path, "huggingface")
+    kind = json.loads((tmp_path / "config.json").read_text())["architectures"][0]
+    arguments = {"add_pooling_layer": False} if kind == "ViTModel" else {}
+    oracle, told = getattr(transformers, kind).from_pretrained(tmp_path, output_loading_info=True, **arguments)
+    assert not any(told.values()), told
+    base = oracle.eval().base_model
+    logits = (lambda images: oracle(images).logits) if model.config.classes else None
+    assert_same_answers(model, logits, lambda images: base(images).last_hidden_state)

@@ -4,5 +4,6 @@ Each source is a file with a table of names. May import the rest of models, nn, 
 """
 
 from tinyvit.models.published.load import load_pretrained
+from tinyvit.models.published.save import FORMS, save_pretrained
 
-__all__ = ["load_pretrained"]
+__all__ = ["FORMS", "load_pretrained", "save_pretrained"]

@@ -1,23 +1,29 @@
 """load_pretrained: from a checkpoint of any known source to a ViT."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from tinyvit.errors import InputError
+from tinyvit.files import METADATA_KEY
 from tinyvit.models.config import ViTConfig
 from tinyvit.models.published.checkpoint import Checkpoint, open_checkpoint
 from tinyvit.models.published.google import GOOGLE
 from tinyvit.models.published.huggingface import DINOV2, DINOV2_WITH_REGISTERS, VIT
-from tinyvit.models.published.resize import resize_positions
+from tinyvit.models.published.resize import resized
 from tinyvit.models.published.rules import Rules, arrays_of
+from tinyvit.models.published.save import written_config
 from tinyvit.models.published.source import Source
 from tinyvit.models.published.timm import TIMM
+from tinyvit.models.saved import load_model
 from tinyvit.models.vit import ViT
 from tinyvit.nn import initial
 
 SOURCES = (GOOGLE, TIMM, DINOV2, DINOV2_WITH_REGISTERS, VIT)
+# How position embeddings of tinyvit's own models are resized: as in the paper's code.
+OWN_RESIZE = "bilinear_corners"
 
 
 def load_pretrained(path: str | Path, *, image_size: int | None = None, classes: int | None = None) -> ViT:
@@ -37,15 +43,23 @@ def load_pretrained(path: str | Path, *, image_size: int | None = None, classes:
             many or one of another shape.
     """
     checkpoint = open_checkpoint(Path(path))
+    if METADATA_KEY in checkpoint.metadata:
+        model, _ = load_model(checkpoint.path)
+        own = {name: parameter.data for name, parameter in model.named_parameters()}
+        return _build(model.config, image_size, classes, own.__getitem__, OWN_RESIZE)
     source = _source(checkpoint)
     checkpoint = source.prepare(checkpoint, classes is None)
-    config = source.config(checkpoint)
+    config = written_config(checkpoint) or source.config(checkpoint)
     rules = source.rules(config)
     _check(checkpoint, source, config, rules)
-    changes = {} if image_size is None else {"image_size": image_size}
-    if classes is not None and classes != config.classes:
-        changes.update(classes=classes, representation=0 if classes else config.representation)
-    return _build(checkpoint, source, config, dataclasses.replace(config, **changes), rules)
+
+    def read(name: str) -> np.ndarray:
+        one = rules[name]
+        value = one.form.take(*(checkpoint.arrays[theirs].read() for theirs in one.names))
+        checkpoint.release()
+        return value
+
+    return _build(config, image_size, classes, read, source.resize)
 
 
 def _source(checkpoint: Checkpoint) -> Source:
@@ -54,7 +68,7 @@ def _source(checkpoint: Checkpoint) -> Source:
             return source
     raise InputError(
         f"{checkpoint.path} holds no ViT that tinyvit knows: its first names are "
-        f"{', '.join(sorted(checkpoint.arrays)[:3]) or 'none at all'}"
+        f"{', '.join(map(repr, sorted(checkpoint.arrays)[:3])) or 'none at all'}"
     )
 
 
@@ -78,18 +92,20 @@ def _check(checkpoint: Checkpoint, source: Source, config: ViTConfig, rules: Rul
             )
 
 
-def _build(checkpoint: Checkpoint, source: Source, stored: ViTConfig, config: ViTConfig, rules: Rules) -> ViT:
-    """The model of ``config`` with the weights of a checkpoint whose own config is ``stored``."""
+def _build(
+    stored: ViTConfig, image_size: int | None, classes: int | None, read: Callable[[str], np.ndarray], method: str
+) -> ViT:
+    """A model whose parameters ``read`` gives by name, those of a model of config ``stored``."""
+    changes = {} if image_size is None else {"image_size": image_size}
+    new_head = classes is not None and classes != stored.classes
+    if new_head:
+        changes.update(classes=classes, representation=0 if classes else stored.representation)
+    config = dataclasses.replace(stored, **changes)
     with initial.shapes_only():
         model = ViT(config)
     for name, parameter in model.named_parameters():
-        if name.split(".")[0] in ("head", "head_distillation") and config.classes != stored.classes:
+        if new_head and name.startswith(("head.", "head_distillation.")):
             parameter.data = np.zeros(parameter.shape, np.float32)
-            continue
-        one = rules[name]
-        value = one.form.take(*(checkpoint.arrays[theirs].read() for theirs in one.names))
-        if name == "position.embedding" and config.grid != stored.grid:
-            value = resize_positions(value, stored.grid, config.grid, source.resize)
-        parameter.data = value
-        checkpoint.release()
+        else:
+            parameter.data = resized(name, read(name), stored, config, method)
     return model

@@ -5,6 +5,21 @@ Resizing a grid is a matrix for the rows and the same for the columns; the metho
 
 import numpy as np
 
+from tinyvit.models.config import ViTConfig
+
+
+def resized(name: str, value: np.ndarray, old: ViTConfig, new: ViTConfig, method: str) -> np.ndarray:
+    """The parameter called ``name`` of a model of ``old``, for one of ``new``: itself unless it is of positions and the
+    grids differ."""
+    if old.grid == new.grid or not name.startswith("position."):
+        return value
+    matrix = METHODS[method](old.grid, new.grid).astype(np.float32)
+    if name == "position.rows":
+        return np.einsum("ia,abd->ibd", matrix, value)
+    if name == "position.columns":
+        return np.einsum("jb,abd->ajd", matrix, value)
+    return resize_positions(value, old.grid, new.grid, method) if name == "position.embedding" else value
+
 
 def resize_positions(embedding: np.ndarray, grid: int, new_grid: int, method: str) -> np.ndarray:
     """(1, extra + grid^2, D) -> (1, extra + new_grid^2, D): the first ``extra`` rows, those of the class token and the

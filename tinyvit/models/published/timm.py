@@ -104,30 +104,24 @@ def _with_all_positions(checkpoint: Checkpoint, arrays: dict[str, StoredArray]) 
     _, rows, width = positions.shape
     tokens = ("cls_token" in arrays) + ("dist_token" in arrays)
     registers = arrays["reg_token"].shape[1] if "reg_token" in arrays else 0
-    if is_square(rows - tokens - registers) and registers:
-        arrays = {
-            **arrays,
-            "reg_token": derived(
-                "reg_token",
-                (1, registers, width),
-                [arrays["reg_token"], positions],
-                lambda tokens_, all_: tokens_ + all_[:, tokens : tokens + registers],
-            ),
-            "pos_embed": derived(
-                "pos_embed",
-                (1, rows - registers, width),
-                [positions],
-                lambda all_: np.delete(all_, np.s_[tokens : tokens + registers], axis=1),
-            ),
-        }
-    elif is_square(rows) and tokens:
+    if is_square(rows) and tokens:
         zeros = np.zeros((1, tokens, width), np.float32)
-        arrays = {
-            **arrays,
-            "pos_embed": derived(
-                "pos_embed", (1, rows + tokens, width), [positions], lambda all_: np.concatenate([zeros, all_], axis=1)
-            ),
-        }
+        whole = derived(
+            positions.name, (1, rows + tokens, width), [positions], lambda patches: np.concatenate([zeros, patches], 1)
+        )
+        return {**arrays, "pos_embed": whole}
+    if registers and not is_square(rows - tokens) and is_square(rows - tokens - registers):
+        theirs = np.s_[tokens : tokens + registers]
+        moved = derived(
+            "reg_token",
+            (1, registers, width),
+            [arrays["reg_token"], positions],
+            lambda own, all_: own + all_[:, theirs],
+        )
+        rest = derived(
+            "pos_embed", (1, rows - registers, width), [positions], lambda all_: np.delete(all_, theirs, axis=1)
+        )
+        return {**arrays, "reg_token": moved, "pos_embed": rest}
     return arrays
 
 
