@@ -148,7 +148,7 @@ def test_summary_of_the_largest_needs_no_memory():
     assert "632,045,800" in ended.out
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "summary"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "summary", "features", "convert"])
 def test_help_explains_every_option(name, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     ended = command(name, "--help")
