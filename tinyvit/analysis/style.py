@@ -19,7 +19,8 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
     """A figure of so many inches, with its axes (one, or an array of rows x columns), in tinyvit's style."""
     import matplotlib
 
-    matplotlib.use("Agg")  # files only, so that a machine without a screen draws the same
+    if "inline" not in matplotlib.get_backend():  # a notebook shows its figures itself
+        matplotlib.use("Agg")  # files only, so that a machine without a screen draws the same
     import matplotlib.pyplot as plt
 
     plt.rcParams.update(
