@@ -165,7 +165,7 @@ GELUS = {
 
 
 def _gelu(checkpoint: Checkpoint) -> str:
-    activation = checkpoint.config.get("hidden_act", "gelu")
+    activation = str(checkpoint.config.get("hidden_act", "gelu"))
     if activation not in GELUS:
         raise InputError(
             f"{checkpoint.path.parent / 'config.json'}: hidden_act is {activation!r}, which tinyvit does not have: "

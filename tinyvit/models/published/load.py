@@ -49,7 +49,13 @@ def load_pretrained(path: str | Path, *, image_size: int | None = None, classes:
         return _build(model.config, image_size, classes, own.__getitem__, OWN_RESIZE)
     source = _source(checkpoint)
     checkpoint = source.prepare(checkpoint, classes is None)
-    config = written_config(checkpoint) or source.config(checkpoint)
+    try:
+        config = written_config(checkpoint) or source.config(checkpoint)
+    except InputError as error:
+        # Those of a config do not know which file it is from.
+        raise (
+            error if str(checkpoint.path.parent) in str(error) else InputError(f"{checkpoint.path}: {error}")
+        ) from error
     rules = source.rules(config)
     _check(checkpoint, source, config, rules)
 

@@ -88,7 +88,7 @@ def _place(path: Path, name: str, entry, size: int) -> tuple[np.dtype, tuple[int
     """Type, shape, begin and end of an array among the ``size`` bytes after the header."""
     try:
         dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        if not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
+        if type(dtype) is not str or not all(type(n) is int and n >= 0 for n in (*shape, begin, end)):
             raise ValueError
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: the header's entry for {name!r} makes no sense; copy the file again") from error

@@ -19,6 +19,7 @@ from tinyvit.models.vit import ViT
 FORMS = ("tinyvit", "timm", "huggingface")
 # In the metadata of files of the other forms: the config, which their names and shapes do not tell in full.
 CONFIG_KEY = "tinyvit_config"
+LARGEST = 1_000_000
 
 
 def save_pretrained(model: ViT, path: str | Path, form: str = "tinyvit", class_names: Sequence[str] = ()) -> list[str]:
@@ -73,16 +74,17 @@ def written_config(checkpoint: Checkpoint) -> ViTConfig | None:
     """
     if CONFIG_KEY not in checkpoint.metadata:
         return None
+    altered = InputError(f"{checkpoint.path} is altered: its {CONFIG_KEY} makes no sense; copy it again")
     try:
         values = json.loads(checkpoint.metadata[CONFIG_KEY])
-    except ValueError as error:
-        raise InputError(f"{checkpoint.path} is altered: its {CONFIG_KEY} cannot be read; copy it again") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{checkpoint.path} is altered: its {CONFIG_KEY} holds no fields; copy it again")
+    except (ValueError, RecursionError) as error:
+        raise altered from error
+    # Numbers that no model has would only cost time and memory until the shapes are compared.
+    if not isinstance(values, dict) or any(isinstance(v, int) and v > LARGEST for v in values.values()):
+        raise altered
     config = ViTConfig.from_dict(values)
-    # Asked before a model is made of it, which would take long if these were not true.
     if config.depth + sum(config.stem_depths) > len(checkpoint.arrays) or config.position_embedding != "learned":
-        raise InputError(f"{checkpoint.path} is altered: its {CONFIG_KEY} is of another model; copy it again")
+        raise altered
     return config
 
 

@@ -155,7 +155,7 @@ def config(checkpoint: Checkpoint) -> ViTConfig:
         distillation="dist_token" in names,
         registers=checkpoint.shape("reg_token", 3)[1] if "reg_token" in names else 0,
         layer_scale=1e-5 if "blocks.0.ls1.gamma" in names else 0.0,
-        preprocessing=preprocessing(checkpoint, image_size),
+        preprocessing=_preprocessing(checkpoint, image_size, channels),
         **stem,
     )
 
@@ -195,19 +195,25 @@ def _refuse_variants(checkpoint: Checkpoint) -> None:
         raise InputError(f"{checkpoint.path} pools by {pooling!r} though it has a class token, which tinyvit does not")
 
 
-def preprocessing(checkpoint: Checkpoint, image_size: int) -> Preprocessing:
+def _preprocessing(checkpoint: Checkpoint, image_size: int, channels: int) -> Preprocessing:
     """As config.json says, otherwise as is the custom: ImageNet's mean and std for DeiT and DINOv2."""
-    custom = "dist_token" in checkpoint.arrays or "blocks.0.ls1.gamma" in checkpoint.arrays
-    said = checkpoint.config.get("pretrained_cfg")
-    said = said if isinstance(said, dict) else {}
-    interpolation = said.get("interpolation", "bicubic")
-    return Preprocessing(
-        mean=tuple(said.get("mean", IMAGENET_MEAN if custom else (0.5, 0.5, 0.5))),
-        std=tuple(said.get("std", IMAGENET_STD if custom else (0.5, 0.5, 0.5))),
-        resize="stretch" if said.get("crop_mode") == "squash" else "shorter_side",
-        crop=float(said.get("crop_pct", 0.9 if image_size < 384 else 1.0)),
-        interpolation=interpolation if interpolation in ("bilinear", "bicubic") else "bicubic",
-    )
+    imagenet = channels == 3 and ("dist_token" in checkpoint.arrays or "blocks.0.ls1.gamma" in checkpoint.arrays)
+    said = checkpoint.config.get("pretrained_cfg", {})
+    try:
+        interpolation = said.get("interpolation", "bicubic")
+        return Preprocessing(
+            mean=tuple(said.get("mean", IMAGENET_MEAN if imagenet else (0.5,))),
+            std=tuple(said.get("std", IMAGENET_STD if imagenet else (0.5,))),
+            resize="stretch" if said.get("crop_mode") == "squash" else "shorter_side",
+            crop=float(said.get("crop_pct", 0.9 if image_size < 384 else 1.0)),
+            interpolation=interpolation if interpolation == "bilinear" else "bicubic",
+        )
+    except (TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{checkpoint.path.parent / 'config.json'}: pretrained_cfg makes no sense ({error})"
+        ) from error
 
 
 TIMM = Source("timm", recognises, prepare, config, rules, resize="bicubic_antialias")
