@@ -1,10 +1,13 @@
-"""Preprocessing next to timm's and transformers' on a photograph: the same numbers, to the rounding of a pixel."""
+"""From a photograph to numbers, and on to an answer: the same as timm's and transformers' code gives."""
 
 import numpy as np
 import pytest
 from PIL import Image
+from published import timm_model, write_torch
+from small_runs import command
 from test_parity import import_timm
 
+from tinyvit.data import imagenet_names
 from tinyvit.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 pytestmark = pytest.mark.parity
@@ -22,7 +25,7 @@ def photographs(tmp_path_factory) -> list:
 
 
 def assert_close(ours: Preprocessing, size: int, file, theirs: np.ndarray) -> None:
-    """Equal but for the rounding of a pixel to a whole number of 0 to 255."""
+    """The same pixels; only the last digits of what is made of them may differ."""
     found = ours.prepare(ours.read(file, size, channels=3)[None])[0]
     np.testing.assert_allclose(found, theirs, rtol=0, atol=1e-6)
 
@@ -81,3 +84,23 @@ def test_hugging_face(photographs, name, options, ours):
         with Image.open(file) as image:
             theirs = np.asarray(processor(image.convert("RGB"), return_tensors="np")["pixel_values"])[0]
         assert_close(ours, 224, file, theirs.transpose(1, 2, 0))
+
+
+def test_predict_says_what_timm_says(photographs, tmp_path):
+    """The whole way, with random weights: timm's transform and model against one command."""
+    import torch
+
+    oracle = timm_model("vit_tiny_patch16_224", depth=3)
+    weights = write_torch(oracle, tmp_path / "model.safetensors")
+    transform = import_timm().data.create_transform(
+        224, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3, crop_pct=0.9
+    )
+    ended = command("predict", weights, *photographs)
+    assert ended.status == 0 and ended.err == ""
+    for file, line in zip(photographs, ended.out.splitlines(), strict=False):
+        with Image.open(file) as image, torch.no_grad():
+            shares = oracle(transform(image.convert("RGB"))[None]).softmax(dim=1)[0].numpy()
+        best = np.argsort(-shares)[:5]
+        assert line == f"{file.name}: " + ", ".join(f"{imagenet_names(1000)[i]} {shares[i]:.1%}" for i in best)
+    with Image.open(tmp_path / "predictions.png") as figure:
+        assert np.asarray(figure.convert("L")).std() > 20
