@@ -57,8 +57,8 @@ class FlatParameters:
     def gather(self, arrays: Sequence, out):
         """Copy one array per parameter, in the order of ``parameters``, to their places in ``out``."""
         # A single call, because on a GPU it is a single kernel.
-        pieces = [piece for pair in zip((a.reshape(-1) for a in arrays), self._gaps, strict=True) for piece in pair]
-        return self.device.xp.concatenate(pieces, out=out)
+        pairs = zip((array.reshape(-1) for array in arrays), self._gaps, strict=True)
+        return self.device.xp.concatenate([piece for pair in pairs for piece in pair if piece.size], out=out)
 
     def views(self, flat) -> dict:
         """The parts of an array of this layout, by parameter name."""
