@@ -20,3 +20,5 @@ inline __nv_bfloat16 __float2bfloat16(float value) {
     if ((bits & 0x7fffffff) > 0x7f800000) return {0x7fff}; // NaN stays NaN
     return {(uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16)};
 }
+
+inline __nv_bfloat16 __ushort_as_bfloat16(unsigned short bits) { return {bits}; }

@@ -8,7 +8,8 @@
 #include "blocks.h"
 
 #define __global__
-#define __device__ static
+#define __device__
+#define __align__(bytes) __attribute__((aligned(bytes)))
 #define __constant__ static const
 #define __forceinline__ inline
 #define __launch_bounds__(...)

@@ -9,6 +9,7 @@
 
 #include "blocks.h"
 #include "cuda_bf16.h"
+#include "cuda_fp16.h"
 
 #define HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
@@ -43,18 +44,19 @@ template <class Use, int rows> Cell usual_cell(int lane, int i) {
 template <class Use, int m, int n, int k, class X, class Layout = void> struct fragment {
     static_assert(k == 16 && m * n == 256 && m >= 8 && n >= 8, "tensor cores have no product of this shape");
     typedef Tile<Use, m, n, k> Shape;
-    enum { num_elements = Shape::rows * Shape::columns / 32 };
+    enum { held = Shape::rows * Shape::columns / 32 };            // how many numbers of the tile each lane holds
+    enum { num_elements = __is_same(X, __half) ? 16 : held }; // of half precision some, or all, are there twice
     X x[num_elements];
 
     fragment() { memset(x, 0xff, sizeof x); } // NaN until it is filled or loaded
 
-    // cells()[lane * num_elements + i]: where in the tile the lane has its x[i].
+    // cells()[lane * held + i]: where in the tile the lane has its x[i].
     static const Cell *cells() {
-        static Cell usual[32 * num_elements], unusual[32 * num_elements];
+        static Cell usual[32 * held], unusual[32 * held];
         if (!unusual[0].row && !unusual[0].column)
-            for (int slot = 0; slot < 32 * num_elements; slot++) {
-                int number = (slot * Shape::step + 5) % (32 * num_elements);
-                usual[slot] = usual_cell<Use, Shape::rows>(slot / num_elements, slot % num_elements);
+            for (int slot = 0; slot < 32 * held; slot++) {
+                int number = (slot * Shape::step + 5) % (32 * held);
+                usual[slot] = usual_cell<Use, Shape::rows>(slot / held, slot % held);
                 unusual[slot] = {number / Shape::columns, number % Shape::columns};
             }
         return cuda_on_cpu::order_of_turns() ? unusual : usual;
@@ -87,10 +89,11 @@ inline void access(const char *operation, const void *address, unsigned stride, 
 template <class Fragment, class X>
 void load_cells(Fragment &to, const X *from, unsigned stride, bool by_rows, cuda_on_cpu::Place place) {
     access("load_matrix_sync", from, stride, sizeof(X), place);
-    const Cell *cells = Fragment::cells() + cuda_on_cpu::current->lane * Fragment::num_elements;
-    for (int i = 0; i < Fragment::num_elements; i++)
-        to.x[i] = by_rows ? from[(size_t)cells[i].row * stride + cells[i].column]
-                          : from[(size_t)cells[i].column * stride + cells[i].row];
+    const Cell *cells = Fragment::cells() + cuda_on_cpu::current->lane * Fragment::held;
+    for (int i = 0; i < Fragment::num_elements; i++) {
+        Cell cell = cells[i % Fragment::held];
+        to.x[i] = from[by_rows ? (size_t)cell.row * stride + cell.column : (size_t)cell.column * stride + cell.row];
+    }
 }
 
 template <class Use, int m, int n, int k, class X, class Layout>
@@ -107,8 +110,8 @@ template <int m, int n, int k, class X>
 void store_matrix_sync(X *to, const fragment<accumulator, m, n, k, X> &from, unsigned stride, layout_t layout, HERE) {
     typedef fragment<accumulator, m, n, k, X> Fragment;
     access("store_matrix_sync", to, stride, sizeof(X), {file, line});
-    const Cell *cells = Fragment::cells() + cuda_on_cpu::current->lane * Fragment::num_elements;
-    for (int i = 0; i < Fragment::num_elements; i++)
+    const Cell *cells = Fragment::cells() + cuda_on_cpu::current->lane * Fragment::held;
+    for (int i = 0; i < Fragment::held; i++)
         to[layout == mem_row_major ? (size_t)cells[i].row * stride + cells[i].column
                                    : (size_t)cells[i].column * stride + cells[i].row] = from.x[i];
 }
@@ -129,8 +132,8 @@ template <class Sums, class Left, class Right> struct Product {
 };
 
 template <class Fragment, class Tile> void gather(Tile &tile, const Fragment &fragment, int lane) {
-    const Cell *cells = Fragment::cells() + lane * Fragment::num_elements;
-    for (int i = 0; i < Fragment::num_elements; i++) tile[cells[i].row][cells[i].column] = number(fragment.x[i]);
+    const Cell *cells = Fragment::cells() + lane * Fragment::held;
+    for (int i = 0; i < Fragment::held; i++) tile[cells[i].row][cells[i].column] = number(fragment.x[i]);
 }
 
 // result = left right + sums, added up in float32.
