@@ -65,7 +65,9 @@ def test_a_run_for_timm(finished, tmp_path):
     assert command("convert", finished, tmp_path / "out", "--to", "timm").status == 0
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["num_classes"] == 10 and config["label_names"][9] == "Ankle boot"
-    assert_same(load_pretrained(tmp_path / "out"), load_model(finished / "model.safetensors")[0])
+    found = checkpoints.open_model(tmp_path / "out")
+    assert_same(found.model, load_model(finished / "model.safetensors")[0])
+    assert found.known_names == config["label_names"]
 
 
 def test_a_note_is_passed_on(weights, tmp_path, monkeypatch):

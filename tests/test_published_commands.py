@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from published_files import photographs, timm_file
+from small_models import model
 from small_runs import command, refused
 
+from tinyvit import predict
 from tinyvit.analysis import predictions
 from tinyvit.data import imagenet_names
 from tinyvit.models.published import load_pretrained
@@ -35,9 +37,9 @@ def assert_drawn(path, bars: bool = True) -> None:
 def test_predict_gives_the_five_best_classes_of_imagenet(weights, picture, tmp_path):
     ended = command("predict", weights, picture, "--out", tmp_path / "seen.png")
     assert ended.status == 0 and ended.err == ""
-    model = load_pretrained(weights)
-    image = model.config.preprocessing.read(picture, 32, channels=3)
-    logits = model(model.config.preprocessing.prepare(image[None])).data[0].astype(np.float64)
+    loaded = load_pretrained(weights)
+    image = loaded.config.preprocessing.read(picture, 32, channels=3)
+    logits = loaded(loaded.config.preprocessing.prepare(image[None])).data[0].astype(np.float64)
     shares = np.exp(logits - logits.max())
     best = np.argsort(-shares)[:5]
     expected = ", ".join(f"{imagenet_names(1000)[i]} {shares[i] / shares.sum():.1%}" for i in best)
@@ -79,6 +81,13 @@ def test_a_model_without_a_head_shows_where_it_looks(picture, tmp_path):
     ended = command("predict", timm_file(tmp_path / "vit.safetensors", classes=0), picture)
     assert ended.status == 0 and "a.png: no head, no class\n" in ended.out
     assert_drawn(tmp_path / "predictions.png", bars=False)
+
+
+@pytest.mark.parametrize("changes", [{"registers": 3}, {"distillation": True}, {"registers": 1, "pool": "mean"}])
+def test_tokens_that_are_no_patches_are_not_looked_at(changes):
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 1), dtype=np.uint8)
+    shares = predict.look(model(**changes), image)
+    assert shares.shape == (2, 2) and shares.sum() == pytest.approx(1)
 
 
 def test_many_classes_are_printed_and_some_are_drawn(weights, picture, tmp_path, monkeypatch):
