@@ -6,7 +6,7 @@
 //
 // qkv (B, N, 3 D) is read as it lies: the query of head h of a token begins h d numbers after its row does, the key D
 // numbers further on, the value another D.
-#include "attention_tiles.cuh"
+#include "attention_patches.cuh"
 
 const float log2_e = 1.4426950408889634f;
 
@@ -76,6 +76,7 @@ extern "C" __global__ void __launch_bounds__(64) attention_forward(const T *qkv,
     load_tile<query_tile>(queries, query + work.first * 3LL * all_heads, 3 * all_heads, own);
 
     Rows rows = {};
+#pragma unroll
     for (int r = 0; r < query_rows; r++) rows.most[r] = minus_infinity();
     bool idle = threadIdx.x / 32 * 4 * query_rows >= own; // the whole warp is below the last row: it only loads
     for (int first = 0; first < tokens; first += passing_tile) {
@@ -93,6 +94,7 @@ extern "C" __global__ void __launch_bounds__(64) attention_forward(const T *qkv,
         else meet_keys<1>(rows, own_queries, keys, values, own_weights, count);
     }
     if (idle) return;
+#pragma unroll
     for (int r = 0; r < query_rows; r++) {
         float total = group_sum(rows.total[r]);
         int token = work.first + row + 4 * r;
@@ -166,6 +168,7 @@ extern "C" __global__ void __launch_bounds__(64)
     load_tile<gradient_tile>(douts, dout + (work.image * asking + work.first) * all_heads + work.head * HEAD_WIDTH,
                              all_heads, own);
     float dquery[gradient_rows][columns] = {}, of_row[gradient_rows] = {}, delta_of_row[gradient_rows] = {};
+#pragma unroll
     for (int r = 0; r < gradient_rows; r++) {
         if (row + 4 * r >= own) continue;
         of_row[r] = logsumexp[statistic + work.first + row + 4 * r];
@@ -188,10 +191,12 @@ extern "C" __global__ void __launch_bounds__(64)
         else
             meet_keys<1>(dquery, own_queries, own_douts, keys, values, own_weights, of_row, delta_of_row, count);
     }
+#pragma unroll
     for (int r = 0; r < gradient_rows; r++) {
         int token = work.first + row + 4 * r;
         if (token >= tokens) continue;
         if (token >= asking)
+#pragma unroll
             for (int c = 0; c < columns; c++) dquery[r][c] = 0;
         store_row(dqkv + start + token * 3LL * all_heads, dquery[r], rsqrtf(HEAD_WIDTH));
     }
@@ -265,6 +270,7 @@ extern "C" __global__ void __launch_bounds__(64)
             meet_queries<1>(dkey, dvalue, own_keys, own_values, queries, douts, own_weights, of_query,
                             delta_of_query, count);
     }
+#pragma unroll
     for (int r = 0; r < gradient_rows; r++) {
         int token = work.first + row + 4 * r;
         if (token >= tokens) continue;
@@ -289,7 +295,9 @@ extern "C" __global__ void __launch_bounds__(64) attention_weights(const T *qkv,
         __syncthreads();
         float score[gradient_rows][gradient_tile / 8];
         products(score, queries + row * pitch, keys + lane_of_group() * pitch);
+#pragma unroll
         for (int r = 0; r < gradient_rows; r++)
+#pragma unroll
             for (int c = 0; c < gradient_tile / 8; c++) {
                 int from = work.first + row + 4 * r, to = first + lane_of_group() + 8 * c;
                 if (from >= tokens || to >= tokens) continue;
