@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from tinyvit.device import array_module
+
 AREA = (0.02, 0.4)  # the paper's s_l and s_h: the rectangle's share of the image
 RATIO = (0.3, 1 / 0.3)  # the paper's r_1 and r_2: height over width
 
@@ -18,9 +20,10 @@ def erase(images: np.ndarray, probability: float, rng: np.random.Generator) -> n
     ratio = np.exp(rng.uniform(*np.log(RATIO), size=count))
     rows = _inside(np.sqrt(area * ratio), height, rng)
     columns = _inside(np.sqrt(area / ratio), width, rng)
-    erased = chosen[:, None, None] & rows[:, :, None] & columns[:, None, :]
+    xp = array_module(images)
+    erased = xp.asarray(chosen[:, None] & rows)[:, :, None] & xp.asarray(columns)[:, None, :]
     noise = rng.integers(0, 256, images.shape, dtype=np.uint8)
-    return np.where(erased[..., None], noise, images)
+    return xp.where(erased[..., None], xp.asarray(noise), images)
 
 
 def _inside(share: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

@@ -3,14 +3,18 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 
 from tinyvit.data.augment import NO_AUGMENTATION, Augmentation, augment
 from tinyvit.data.dataset import Dataset
+from tinyvit.device import array_module
 from tinyvit.errors import InputError
 
 PREFETCH = 4  # batches made ahead: enough to even out slow ones, few enough to be light on memory
+
+Batch = TypeVar("Batch")
 
 
 def normalise(images: np.ndarray, mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.5,)) -> np.ndarray:
@@ -21,9 +25,10 @@ def normalise(images: np.ndarray, mean: Sequence[float] = (0.5,), std: Sequence[
     """
     if len(mean) not in (1, images.shape[-1]):
         raise ValueError(f"images of {images.shape[-1]} channels cannot be normalised with mean {mean} and std {std}")
+    xp = array_module(images)
     scale, shift = 255 * np.array(std), np.array(mean) / std
-    scaled = np.divide(images, scale.astype(np.float32), dtype=np.float32, order="C")
-    scaled -= shift.astype(np.float32)
+    scaled = xp.divide(xp.ascontiguousarray(images), xp.asarray(scale, np.float32), dtype=np.float32)
+    scaled -= xp.asarray(shift, np.float32)
     return scaled
 
 
@@ -76,21 +81,43 @@ class Loader:
         images: float32 (B, H, W, C), as ``prepare`` makes them of pixels from 0 to 255. targets: int64 labels (B,),
         or, when the augmentation mixes images, float32 (B, classes) whose rows sum to 1. A pass that starts at k
         gives exactly the batches k, k + 1, ... of a full pass.
-        Closing the generator ends its thread; an error in the thread is raised here.
+        See :meth:`ahead` for the thread that makes them.
+        """
+
+        def make(chosen: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
+            return self.transformed(self.dataset.images[chosen], self.dataset.labels[chosen], epoch, index)
+
+        return self.ahead(make, epoch, start, PREFETCH)
+
+    def ahead(self, make: Callable[[np.ndarray, int], Batch], epoch: int, start: int, count: int) -> Iterator[Batch]:
+        """Yields ``make(chosen, index)`` for the batches ``start``, ``start + 1``, ... of ``epoch``.
+
+        ``make`` gets which images of the data set are in the batch, and the batch's number; it runs in a thread of its
+        own, up to ``count`` batches ahead. Closing the generator ends the thread; an error in it is raised here.
         """
         order = self._order(epoch)
         pending: deque[Future] = deque()
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="tinyvit-loader") as worker:
             try:
                 for index in range(start, self.steps):
-                    pending.append(worker.submit(self._batch, order, epoch, index))
-                    if len(pending) > PREFETCH:
+                    chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
+                    pending.append(worker.submit(make, chosen, index))
+                    if len(pending) > count:
                         yield pending.popleft().result()
                 while pending:
                     yield pending.popleft().result()
             finally:
                 for batch in pending:
                     batch.cancel()
+
+    def transformed(self, images, labels, epoch: int, index: int) -> tuple:
+        """Batch ``index`` of ``epoch``, augmented and prepared: (images, targets), as :meth:`batches` yields them.
+
+        images: uint8 (B, H, W, C) and labels: int64 (B,), in NumPy or on a GPU; the results are where they are.
+        """
+        random = np.random.default_rng([self.seed, epoch, index])
+        images, targets = augment(images, labels, self.dataset.classes, self.augmentation, random)
+        return self.prepare(images), targets
 
     def _order(self, epoch: int) -> np.ndarray:
         """The order of the images in ``epoch``: (count,) indices."""
@@ -99,14 +126,3 @@ class Loader:
         # The spawn key sets this stream apart: default_rng([seed, epoch]) alone equals that of batch 0 below.
         stream = np.random.SeedSequence([self.seed, epoch], spawn_key=(0,))
         return np.random.default_rng(stream).permutation(len(self.dataset))
-
-    def _batch(self, order: np.ndarray, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
-        images, targets = augment(
-            self.dataset.images[chosen],
-            self.dataset.labels[chosen],
-            self.dataset.classes,
-            self.augmentation,
-            np.random.default_rng([self.seed, epoch, index]),
-        )
-        return self.prepare(images), targets

@@ -19,7 +19,7 @@ def mixup(
     images: (B, H, W, C) -> float32, in pixel units. targets: float32 (B, classes).
     """
     share = np.float32(rng.beta(alpha, alpha))
-    partner = rng.permutation(len(images))
+    partner = array_module(images).asarray(rng.permutation(len(images)))
     images = images.astype(np.float32)
     return share * images + (1 - share) * images[partner], share * targets + (1 - share) * targets[partner]
 
@@ -35,11 +35,11 @@ def cutmix(
     """
     _, height, width, _ = images.shape
     side = np.sqrt(1 - rng.beta(alpha, alpha))
-    partner = rng.permutation(len(images))
+    partner = array_module(images).asarray(rng.permutation(len(images)))
     top, bottom = _around(rng.integers(height), side * height, height)
     left, right = _around(rng.integers(width), side * width, width)
     mixed = images.copy()
-    mixed[:, top:bottom, left:right] = images[partner, top:bottom, left:right]
+    mixed[:, top:bottom, left:right] = images[:, top:bottom, left:right][partner]
     share = np.float32(1 - (bottom - top) * (right - left) / (height * width))
     return mixed, share * targets + (1 - share) * targets[partner]
 

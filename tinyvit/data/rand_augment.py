@@ -3,6 +3,7 @@
 import numpy as np
 
 from tinyvit.data import colours, warps
+from tinyvit.device import array_module
 
 MOST_MAGNITUDE = 10
 
@@ -29,6 +30,7 @@ def rand_augment(images: np.ndarray, operations: int, magnitude: float, rng: np.
 
     images: uint8 (B, H, W, C). Images that drew the same operation are worked on together.
     """
+    xp = array_module(images)
     images = images.copy()
     for _ in range(operations):
         drawn = rng.integers(len(OPERATIONS), size=len(images))
@@ -37,5 +39,6 @@ def rand_augment(images: np.ndarray, operations: int, magnitude: float, rng: np.
         for number, operation in enumerate(OPERATIONS):
             chosen = np.flatnonzero(drawn == number)
             if chosen.size:
-                images[chosen] = operation(images[chosen], strength[chosen])
+                places = xp.asarray(chosen)
+                images[places] = operation(images[places], strength[chosen])
     return images

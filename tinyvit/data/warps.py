@@ -1,4 +1,5 @@
-"""RandAugment's operations that move pixels. Each takes images uint8 (B, H, W, C), strengths (B,) -1 to 1.
+"""RandAugment's operations that move pixels. Each takes images uint8 (B, H, W, C), strengths (B,) -1 to 1, these always
+in NumPy.
 
 What a full strength means is the scale of AutoAugment (Cubuk et al. 2019, arXiv:1805.09501, table 6).
 """
@@ -6,6 +7,7 @@ What a full strength means is the scale of AutoAugment (Cubuk et al. 2019, arXiv
 import numpy as np
 
 from tinyvit.data.sampling import bilinear
+from tinyvit.device import array_module
 
 MOST_DEGREES = 30
 MOST_SHEAR = 0.3
@@ -43,11 +45,12 @@ def _affine(images, yy, yx, xy, xx, down=0, right=0) -> np.ndarray:
 
     Every coefficient is a number, or one for each image: (B,).
     """
+    xp = array_module(images)
     count, height, width, _ = images.shape
-    y = np.arange(height)[:, None] - (height - 1) / 2
-    x = np.arange(width) - (width - 1) / 2
-    each = [np.broadcast_to(value, count)[:, None, None] for value in (yy, yx, xy, xx, down, right)]
-    yy, yx, xy, xx, down, right = each
+    y = xp.arange(height)[:, None] - (height - 1) / 2
+    x = xp.arange(width) - (width - 1) / 2
+    each = np.stack([np.broadcast_to(value, count) for value in (yy, yx, xy, xx, down, right)])
+    yy, yx, xy, xx, down, right = xp.asarray(each, np.float64)[..., None, None]
     rows = yy * y + yx * x - down + (height - 1) / 2
     columns = xy * y + xx * x - right + (width - 1) / 2
     return bilinear(images, rows, columns)
