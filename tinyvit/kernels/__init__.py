@@ -1,9 +1,9 @@
 """The maths: arrays in, arrays out, forward and backward written by hand. Knows nothing of graphs.
 
 ``KERNELS`` is the one table of names; every function in it is reached as ``kernels.<name>(array, ...)``, and the type
-of the first argument picks who computes: NumPy arrays go to ``cpu/``, CuPy arrays to ``gpu/``, file for file and name
-for name the same. Within ``with kernels.using("gpu")`` NumPy arrays go to ``gpu/`` too, whose CUDA then runs on the CPU
-(``cuda_on_cpu``). May import device, errors and files only.
+of the first argument that is not None picks who computes: NumPy arrays go to ``cpu/``, CuPy arrays to ``gpu/``, file
+for file and name for name the same. Within ``with kernels.using("gpu")`` NumPy arrays go to ``gpu/`` too, whose CUDA
+then runs on the CPU (``cuda_on_cpu``). May import device, errors and files only.
 """
 
 import contextlib
@@ -21,7 +21,12 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "dropout": ("dropout_forward", "dropout_backward"),
     "erf": ("erf",),
     "gelu": ("gelu_forward", "gelu_backward"),
-    "layer_norm": ("layer_norm_forward", "layer_norm_backward"),
+    "layer_norm": (
+        "layer_norm_forward",
+        "layer_norm_backward",
+        "add_layer_norm_forward",
+        "add_layer_norm_backward",
+    ),
     "linear": ("linear_forward", "linear_backward"),
     "mlp": ("mlp_forward", "mlp_backward"),
     "sgd": ("sgd_step",),
@@ -53,12 +58,13 @@ def _by_type_of_first_argument(file: str, name: str) -> Callable:
     cpu_kernel = getattr(importlib.import_module(f"{BACKENDS['cpu']}.{file}"), name)
 
     @functools.wraps(cpu_kernel)
-    def kernel(array, *args, **kwargs):
-        if (_backend_for_all.get() or ("gpu" if is_gpu_array(array) else "cpu")) == "cpu":
-            return cpu_kernel(array, *args, **kwargs)
+    def kernel(*args, **kwargs):
+        first = next((argument for argument in args if argument is not None), None)
+        if (_backend_for_all.get() or ("gpu" if is_gpu_array(first) else "cpu")) == "cpu":
+            return cpu_kernel(*args, **kwargs)
         if "gpu" not in BACKENDS:
             raise TypeError(f"{name} got a CuPy array, but this version has kernels for {', '.join(BACKENDS)} only")
-        return getattr(importlib.import_module(f"{BACKENDS['gpu']}.{file}"), name)(array, *args, **kwargs)
+        return getattr(importlib.import_module(f"{BACKENDS['gpu']}.{file}"), name)(*args, **kwargs)
 
     return kernel
 

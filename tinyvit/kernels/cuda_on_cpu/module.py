@@ -91,5 +91,5 @@ def _three(sizes: tuple[int, ...]) -> ctypes.Array:
 def _value(kernel: str, parameter: Parameter, given) -> np.ndarray:
     """The bytes that the kernel gets for an argument: of an array its address, of a scalar its value."""
     if parameter.pointer:
-        return np.array([given.ctypes.data], np.uint64)
+        return np.array([0 if given is None else given.ctypes.data], np.uint64)
     return np.array([given], parameter.dtype)

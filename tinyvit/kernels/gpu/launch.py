@@ -87,7 +87,7 @@ def _checked(kernel: str, parameter: Parameter, argument, on_gpu: bool):
     if not parameter.pointer:
         return parameter.dtype.type(argument)
     if argument is None:
-        return None if on_gpu else np.empty(0, parameter.dtype)
+        return None
     if not is_array(argument) or is_gpu_array(argument) != on_gpu:
         expected = "CuPy" if on_gpu else "NumPy"
         raise TypeError(f"{kernel}: {parameter.name} is a {type(argument).__name__}, expected a {expected} array")
