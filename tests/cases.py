@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import tinyvit.autograd
 from tinyvit.autograd import Function, Tensor
+from tinyvit.autograd.function import Part
 
 lengths = st.sampled_from([1, 2, 3, 5])
 shapes = st.lists(lengths, max_size=3).map(tuple)
@@ -84,4 +85,5 @@ def functions_used(output: Tensor) -> Iterator[type[Function]]:
         node = stack.pop()
         if isinstance(node, Function):
             yield type(node)
+        if isinstance(node, Function | Part):
             stack.extend(node.sources)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tinyvit import kernels
 from tinyvit.autograd import (
     Tensor,
+    add_layer_norm,
     attention,
     dropout,
     erf,
@@ -67,6 +68,20 @@ def layer_norms(draw) -> Case:
 
 
 @st.composite
+def add_layer_norms(draw) -> Case:
+    case = draw(layer_norms())
+    x, gamma, beta = case.inputs
+    branch = x * 0.5 if x.shape[-1] > 1 else x
+    used = draw(st.sampled_from(["both", "sum", "norm"]))
+
+    def function(x, branch, gamma, beta):
+        z, y = add_layer_norm(x, branch, gamma, beta, 0.1)
+        return z * 3 + y * y if used == "both" else z if used == "sum" else y
+
+    return Case(function, [x, branch, gamma, beta])
+
+
+@st.composite
 def softmaxes(draw) -> Case:
     return Case(softmax, [draw(normal((*draw(shapes), draw(lengths))))])
 
@@ -117,6 +132,7 @@ def sigmoid_losses(draw) -> Case:
 CASES = {
     layers.Linear: linears(),
     layers.LayerNorm: layer_norms(),
+    layers.AddLayerNorm: add_layer_norms(),
     layers.Softmax: softmaxes(),
     layers.Attention: attentions(),
     layers.Gelu: gelus(),
@@ -148,6 +164,11 @@ def composed_layer_norm(x, gamma, beta, eps=1e-6):
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = (centred * centred).mean(axis=-1, keepdims=True)
     return centred / sqrt(variance + eps) * gamma + beta
+
+
+def composed_add_layer_norm(x, branch, gamma, beta):
+    z = x + branch
+    return z * composed_layer_norm(z, gamma, beta)
 
 
 def composed_softmax(x):
@@ -199,6 +220,11 @@ def composed_dropout(x):
     return x * KEPT.astype(x.dtype)
 
 
+def fused_add_layer_norm(*tensors):
+    z, y = add_layer_norm(*tensors, 1e-6)
+    return z * y
+
+
 MLP_SHAPES = [(7, 19, 12), (12, 48), (48,), (48, 12), (12,)]
 
 # kernel, oracle, shapes of the inputs, float32's largest allowed error relative to the array's largest magnitude:
@@ -206,6 +232,12 @@ MLP_SHAPES = [(7, 19, 12), (12, 48), (48,), (48, 12), (12,)]
 ORACLES = {
     "linear": (linear, composed_linear, [(5, 17, 24), (24, 9), (9,)], 1e-6),
     "layer_norm": (lambda *t: layer_norm(*t, 1e-6), composed_layer_norm, [(7, 19, 24), (24,), (24,)], 2e-6),
+    "add_layer_norm": (
+        fused_add_layer_norm,
+        composed_add_layer_norm,
+        [(7, 19, 24), (7, 19, 24), (24,), (24,)],
+        2e-6,
+    ),
     "softmax": (softmax, composed_softmax, [(7, 19, 24)], 1e-6),
     "attention": (lambda qkv: attention(qkv, 3), composed_attention, [(7, 19, 72)], 2e-6),
     "attention asking": (

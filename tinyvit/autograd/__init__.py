@@ -9,6 +9,7 @@ from tinyvit.autograd.function import Function, gradients, no_grad
 from tinyvit.autograd.gradcheck import GradientError, gradcheck
 from tinyvit.autograd.group_norm import group_norm
 from tinyvit.autograd.layers import (
+    add_layer_norm,
     attention,
     dropout,
     gelu,
@@ -28,6 +29,7 @@ __all__ = [
     "Function",
     "GradientError",
     "Tensor",
+    "add_layer_norm",
     "amax",
     "attention",
     "broadcast_to",

@@ -3,6 +3,7 @@
 from tinyvit import kernels
 from tinyvit.autograd.function import Function
 from tinyvit.autograd.tensor import Tensor, as_tensor
+from tinyvit.device import array_module
 
 
 class Linear(Function):
@@ -25,6 +26,29 @@ class LayerNorm(Function):
 
     def backward(self, dout):
         return kernels.layer_norm_backward(dout, self.normalised, self.inverse_std, self.gamma)
+
+
+class AddLayerNorm(Function):
+    """Two results: the sum, and its layer norm."""
+
+    def __init__(self, eps: float):
+        self.eps = eps
+
+    def forward(self, x, branch, gamma, beta):
+        z, y, self.normalised, self.inverse_std = kernels.add_layer_norm_forward(x, branch, gamma, beta, self.eps)
+        self.gamma = gamma
+        return z, y
+
+    def backward(self, dz, dy):
+        if dy is None:  # the norm had no use
+            zeros = array_module(dz).zeros_like(self.gamma)
+            return dz, dz, zeros, zeros
+        saved = self.normalised, self.inverse_std, self.gamma
+        if dz is None:  # nor had the sum itself
+            dx, dgamma, dbeta = kernels.layer_norm_backward(dy, *saved)
+        else:
+            dx, dgamma, dbeta = kernels.add_layer_norm_backward(dz, dy, *saved)
+        return dx, dx, dgamma, dbeta
 
 
 class Softmax(Function):
@@ -132,6 +156,17 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def layer_norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
     """Layer normalisation over the last axis (Ba et al., 2016): x (..., D), gamma and beta (D,)."""
     return LayerNorm(eps)(x, gamma, beta)
+
+
+def add_layer_norm(x: Tensor, branch: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """A residual connection and the layer norm after it, in one pass: z = x + branch, both (..., D), and its norm.
+
+    Raises:
+        ValueError: x and branch differ in shape.
+    """
+    if x.shape != branch.shape:
+        raise ValueError(f"x has shape {x.shape}, the branch {branch.shape}: they must be equal to be added")
+    return AddLayerNorm(eps)(x, branch, gamma, beta)
 
 
 def softmax(x: Tensor) -> Tensor:

@@ -71,7 +71,9 @@ class Tensor:
         raise TypeError("a Tensor is not an array, and making one of it would cut it off the graph: take its .data")
 
     def __repr__(self) -> str:
-        values = np.array2string(to_numpy(self.data), separator=", ", prefix="Tensor(") if self.size <= 100 else self.shape
+        values = self.shape
+        if self.size <= 100:
+            values = np.array2string(to_numpy(self.data), separator=", ", prefix="Tensor(")
         origin = f", creator={type(self.creator).__name__}" if self.creator else ""
         return f"Tensor({values}, {self.dtype}{origin}{', requires_grad' if self.requires_grad else ''})"
 

@@ -44,8 +44,8 @@ class EncoderBlock(Module):
         attended = self.dropout(self.attention(self.norm1(z), asking))
         if self.layer_scale1 is not None:
             attended = self.layer_scale1(attended)
-        z = (z if asking is None else z[:, :asking]) + self.stochastic_depth(attended)
-        mixed = self.mlp(self.norm2(z))
+        z, normalised = self.norm2.of_sum(z if asking is None else z[:, :asking], self.stochastic_depth(attended))
+        mixed = self.mlp(normalised)
         if self.layer_scale2 is not None:
             mixed = self.layer_scale2(mixed)
         return z + self.stochastic_depth(mixed)

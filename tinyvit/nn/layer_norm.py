@@ -1,6 +1,6 @@
 """Layer normalisation with a learned gain and bias."""
 
-from tinyvit.autograd import Tensor, layer_norm
+from tinyvit.autograd import Tensor, add_layer_norm, layer_norm
 from tinyvit.nn import initial
 from tinyvit.nn.module import Module
 
@@ -15,3 +15,7 @@ class LayerNorm(Module):
 
     def __call__(self, x: Tensor) -> Tensor:
         return layer_norm(x, self.gamma, self.beta, self.eps)
+
+    def of_sum(self, x: Tensor, branch: Tensor) -> tuple[Tensor, Tensor]:
+        """z = x + branch, both (..., D), and its norm: what a residual connection needs, in one pass over memory."""
+        return add_layer_norm(x, branch, self.gamma, self.beta, self.eps)
