@@ -95,6 +95,15 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
         raise InputError(
             f"{path} is cut short or no safetensors file ({error}): copy it again or train anew"
         ) from error
+    return tensors, verified_metadata(path, tensors, entry)
+
+
+def verified_metadata(path: Path, tensors: Mapping[str, np.ndarray], entry: str | None) -> dict:
+    """The metadata in the entry METADATA_KEY of a file, once its checksum has proved to be that of ``tensors``.
+
+    Raises:
+        InputError: there is no entry, or it does not fit.
+    """
     if entry is None:
         raise InputError(f"{path} was not written by tinyvit: it holds no {METADATA_KEY!r} metadata")
     try:
@@ -104,7 +113,7 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
         raise InputError(f"{path} is altered: its metadata cannot be read; copy it again or train anew") from error
     if _checksum(tensors, metadata) != expected:
         raise InputError(f"{path} is altered: its checksum does not fit its content; copy it again or train anew")
-    return tensors, metadata
+    return metadata
 
 
 def _checksum(tensors: Mapping[str, np.ndarray], metadata: dict) -> str:

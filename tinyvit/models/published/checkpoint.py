@@ -11,7 +11,7 @@ from tinyvit.files import PICKLES
 from tinyvit.models.published.npz import open_npz
 from tinyvit.models.published.pickled import pickled
 from tinyvit.models.published.safetensors_file import open_safetensors
-from tinyvit.models.published.stored import MappedFile, StoredArray
+from tinyvit.models.published.stored import StoredArray
 
 INDEX = "model.safetensors.index.json"
 # In folders of Hugging Face, timm and tinyvit, in the order in which they are looked for.
@@ -27,7 +27,6 @@ class Checkpoint:
         arrays: by name.
         metadata: of a safetensors file.
         config, preprocessor: config.json and preprocessor_config.json of a folder, empty where there is none.
-        files: those that arrays are mapped from.
     """
 
     path: Path
@@ -35,7 +34,6 @@ class Checkpoint:
     metadata: dict[str, str] = dataclasses.field(default_factory=dict)
     config: dict = dataclasses.field(default_factory=dict)
     preprocessor: dict = dataclasses.field(default_factory=dict)
-    files: tuple[MappedFile, ...] = ()
 
     def shape(self, name: str, dimensions: int) -> tuple[int, ...]:
         """The shape of an array that must be there.
@@ -67,11 +65,6 @@ class Checkpoint:
             raise InputError(f"{self.path.parent / 'config.json'}: {name} is {value!r}, expected a number more than 0")
         return value
 
-    def release(self) -> None:
-        """See :meth:`MappedFile.release`."""
-        for file in self.files:
-            file.release()
-
 
 def open_checkpoint(path: Path) -> Checkpoint:
     """Open a .safetensors or .npz file, or a folder with weights as Hugging Face and timm give them.
@@ -99,10 +92,9 @@ def _open_file(path: Path) -> Checkpoint:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; give a .safetensors or .npz file") from error
     if start == b"PK" and zipfile.is_zipfile(path):
-        arrays, mapped = open_npz(path)
-        return Checkpoint(path, arrays, files=(mapped,))
+        return Checkpoint(path, open_npz(path))
     try:
-        arrays, metadata, mapped = open_safetensors(path)
+        arrays, metadata = open_safetensors(path)
     except InputError:
         # Asked only now, since a safetensors file can begin with these bytes too: they are the length of its header.
         if start in PICKLES and start != b"PK":
@@ -110,7 +102,7 @@ def _open_file(path: Path) -> Checkpoint:
         if start == b"PK" or path.suffix == ".npz":
             raise InputError(f"{path} is cut short or no .npz file: it has no zip directory; copy it again") from None
         raise
-    return Checkpoint(path, arrays, metadata, files=(mapped,))
+    return Checkpoint(path, arrays, metadata)
 
 
 def _open_shards(index: Path) -> Checkpoint:
@@ -118,19 +110,18 @@ def _open_shards(index: Path) -> Checkpoint:
     placed = _read_json(index).get("weight_map")
     if not isinstance(placed, dict) or not all(isinstance(name, str) for name in placed.values()):
         raise InputError(f"{index} is no index of weights: it has no weight_map; copy it again")
-    arrays, files = {}, []
+    arrays = {}
     for shard in sorted(set(placed.values())):
         if Path(shard).name != shard:
             raise InputError(f"{index}: {shard!r} is not the name of a file beside it")
-        held, _, mapped = open_safetensors(index.parent / shard)
-        files.append(mapped)
+        held, _ = open_safetensors(index.parent / shard)
         for name in (name for name in placed if placed[name] == shard):
             if name not in held:
                 raise InputError(f"{index.parent / shard} lacks {name!r}, which {index.name} says it holds")
             arrays[name] = held.pop(name)
         if held:
             raise InputError(f"{index.parent / shard} has {min(held)!r}, of which {index.name} says nothing")
-    return Checkpoint(index, arrays, files=tuple(files))
+    return Checkpoint(index, arrays)
 
 
 def _read_json(path: Path) -> dict:

@@ -69,7 +69,10 @@ def _by_head(heads: int, axis: int) -> Form:
     def give(array: np.ndarray) -> list[np.ndarray]:
         return [part.reshape(*part.shape[:-1], heads, -1) for part in np.split(array, 3, axis)]
 
-    return Form(give, lambda *parts: np.concatenate([part.reshape(*part.shape[:-2], -1) for part in parts], axis))
+    def take(*parts: np.ndarray) -> np.ndarray:
+        return np.concatenate([part.reshape(*part.shape[:-2], -1) for part in parts], axis)
+
+    return Form(give, take, copies=True)
 
 
 def _kernel(size: int) -> Form:
@@ -128,7 +131,7 @@ def _unstacked(name: str, array: StoredArray) -> dict[str, StoredArray]:
     read = functools.cache(array.read)
 
     def part(i: int) -> StoredArray:
-        return dataclasses.replace(array, shape=array.shape[1:], dtype=np.dtype(np.float32), load=lambda: read()[i])
+        return dataclasses.replace(array, shape=array.shape[1:], dtype=np.dtype(np.float32), load=lambda own: read()[i])
 
     depth = array.shape[0] if array.shape else 0
     return {BLOCK_NAME.format(i) + name.removeprefix(STACKED): part(i) for i in range(depth)}

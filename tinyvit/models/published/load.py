@@ -17,13 +17,11 @@ from tinyvit.models.published.rules import Rules, arrays_of
 from tinyvit.models.published.save import written_config
 from tinyvit.models.published.source import Source
 from tinyvit.models.published.timm import TIMM
-from tinyvit.models.saved import load_model
+from tinyvit.models.published.tinyvit import TINYVIT
 from tinyvit.models.vit import ViT
 from tinyvit.nn import initial
 
 SOURCES = (GOOGLE, TIMM, DINOV2, DINOV2_WITH_REGISTERS, VIT)
-# How position embeddings of tinyvit's own models are resized: as in the paper's code.
-OWN_RESIZE = "bilinear_corners"
 
 
 def load_pretrained(path: str | Path, *, image_size: int | None = None, classes: int | None = None) -> ViT:
@@ -43,10 +41,6 @@ def load_pretrained(path: str | Path, *, image_size: int | None = None, classes:
             many or one of another shape.
     """
     checkpoint = open_checkpoint(Path(path))
-    if METADATA_KEY in checkpoint.metadata:
-        model, _ = load_model(checkpoint.path)
-        own = {name: parameter.data for name, parameter in model.named_parameters()}
-        return _build(model.config, image_size, classes, own.__getitem__, OWN_RESIZE)
     source = _source(checkpoint)
     checkpoint = source.prepare(checkpoint, classes is None)
     try:
@@ -61,14 +55,14 @@ def load_pretrained(path: str | Path, *, image_size: int | None = None, classes:
 
     def read(name: str) -> np.ndarray:
         one = rules[name]
-        value = one.form.take(*(checkpoint.arrays[theirs].read() for theirs in one.names))
-        checkpoint.release()
-        return value
+        return one.form.take(*(checkpoint.arrays[theirs].read(one.form.copies) for theirs in one.names))
 
     return _build(config, image_size, classes, read, source.resize)
 
 
 def _source(checkpoint: Checkpoint) -> Source:
+    if METADATA_KEY in checkpoint.metadata:
+        return TINYVIT
     for source in SOURCES:
         if source.recognises(checkpoint.arrays):
             return source

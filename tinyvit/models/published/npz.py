@@ -24,8 +24,8 @@ MAX_HEADER_BYTES = 10_000
 LOCAL_HEADER_BYTES = 30
 
 
-def open_npz(path: Path) -> tuple[dict[str, StoredArray], MappedFile]:
-    """The arrays of a .npz file by name, and the mapping that the stored ones live in.
+def open_npz(path: Path) -> dict[str, StoredArray]:
+    """The arrays of a .npz file by name.
 
     Raises:
         InputError: a file that cannot be read, is cut short, is a bomb, or holds what is no array of numbers.
@@ -50,7 +50,7 @@ def open_npz(path: Path) -> tuple[dict[str, StoredArray], MappedFile]:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"{path}: {name!r} is no whole array ({error}); copy the file again") from error
-    return arrays, mapped
+    return arrays
 
 
 def _check_directory(path: Path, archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> None:
@@ -107,17 +107,16 @@ def _open_member(
             f"{math.prod(shape) * dtype.itemsize}: its header is wrong; copy the file again"
         )
     order = shape[::-1] if columns_first else shape
-    if member.compress_type == zipfile.ZIP_STORED:
-        start = _data_start(path, member) + header
+    start = _data_start(path, member) + header
 
-        def load() -> np.ndarray:
-            return mapped.array(start, dtype, order)
-    else:
+    def load(own: bool) -> np.ndarray:
+        if member.compress_type == zipfile.ZIP_STORED:
+            array = mapped.array(start, dtype, order, own)
+        else:
+            array = _inflate(path, archive, member, header).view(dtype).reshape(order)
+        return array.T if columns_first else array
 
-        def load() -> np.ndarray:
-            return _inflate(path, archive, member, header).view(dtype).reshape(order)
-
-    return StoredArray(path, name, shape, dtype, (lambda: load().T) if columns_first else load)
+    return StoredArray(path, name, shape, dtype, load)
 
 
 def _data_start(path: Path, member: zipfile.ZipInfo) -> int:

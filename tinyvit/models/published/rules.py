@@ -8,10 +8,17 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """How a parameter is written elsewhere, as one array or several, and read back."""
+    """How a parameter is written elsewhere, as one array or several, and read back.
+
+    Attributes:
+        give: the arrays that a parameter is written as.
+        take: the parameter that arrays are read as.
+        copies: whether ``take`` copies; otherwise it gives a view.
+    """
 
     give: Callable[[np.ndarray], list[np.ndarray]]
     take: Callable[..., np.ndarray]
+    copies: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +35,11 @@ AS_IS = Form(lambda a: [a], lambda a: a)
 # tinyvit's matrices are (in, out), PyTorch's (out, in).
 TRANSPOSED = Form(lambda a: [a.T], lambda a: a.T)
 # Queries, keys and values stand in three arrays.
-THREE_VECTORS = Form(lambda a: np.split(a, 3), lambda *parts: np.concatenate(parts))
+THREE_VECTORS = Form(lambda a: np.split(a, 3), lambda *parts: np.concatenate(parts), copies=True)
 THREE_MATRICES = Form(
     lambda a: [part.T for part in np.split(a, 3, axis=1)],
     lambda *parts: np.concatenate([part.T for part in parts], axis=1),
+    copies=True,
 )
 
 
@@ -40,6 +48,7 @@ def torch_patches(size: int) -> Form:
     return Form(
         lambda a: [a.reshape(size, size, -1, a.shape[1]).transpose(3, 2, 0, 1)],
         lambda a: a.transpose(2, 3, 1, 0).reshape(-1, a.shape[0]),
+        copies=True,
     )
 
 

@@ -3,6 +3,7 @@
 The safetensors library reads arrays as copies and says little of what is wrong, so this is done here.
 """
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -31,8 +32,8 @@ DTYPES = {
 }
 
 
-def open_safetensors(path: Path) -> tuple[dict[str, StoredArray], dict[str, str], MappedFile]:
-    """The arrays of a safetensors file by name, its metadata, and the mapping that the arrays live in.
+def open_safetensors(path: Path) -> tuple[dict[str, StoredArray], dict[str, str]]:
+    """The arrays of a safetensors file by name, and its metadata.
 
     Raises:
         InputError: a file that cannot be read or is cut short, or a header that does not fit the file.
@@ -57,12 +58,10 @@ def open_safetensors(path: Path) -> tuple[dict[str, StoredArray], dict[str, str]
     places = {name: _place(path, name, entry, size - 8 - length) for name, entry in header.items()}
     _check_order(path, places, size - 8 - length)
     arrays = {
-        name: StoredArray(
-            path, name, shape, dtype, lambda s=8 + length + begin, d=dtype, n=shape: mapped.array(s, d, n)
-        )
+        name: StoredArray(path, name, shape, dtype, functools.partial(mapped.array, 8 + length + begin, dtype, shape))
         for name, (dtype, shape, begin, _) in places.items()
     }
-    return arrays, metadata, mapped
+    return arrays, metadata
 
 
 def _parse(path: Path, text: bytes) -> dict:

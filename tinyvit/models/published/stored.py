@@ -21,24 +21,28 @@ class StoredArray:
     Attributes:
         path, name: where it lies; for errors.
         shape, dtype: what the file's header says.
-        load: reads it as it is stored.
+        load: reads it as it is stored; if it is told True, into memory of its own, otherwise it may be the file itself,
+            mapped.
     """
 
     path: Path
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype
-    load: Callable[[], np.ndarray]
+    load: Callable[[bool], np.ndarray]
 
-    def read(self) -> np.ndarray:
-        """The array as float32: where possible not a copy but the file itself, mapped into memory.
+    def read(self, own: bool = False) -> np.ndarray:
+        """The array as float32: where possible the file itself, mapped into memory.
+
+        Args:
+            own: read it into memory of its own: what is copied anyway is read faster than by way of a mapping.
 
         Raises:
             InputError: numbers that are not floating-point, or a file that is altered.
         """
         if self.dtype != BFLOAT16 and self.dtype.kind != "f":
             raise InputError(f"{self.path}: {self.name!r} is of type {self.dtype}: weights must be floating-point")
-        array = self.load()
+        array = self.load(own or self.dtype != np.float32)
         if self.dtype == BFLOAT16:
             # bfloat16 is the first half of a float32.
             return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
@@ -48,7 +52,11 @@ class StoredArray:
 def derived(name: str, shape: tuple[int, ...], sources: Sequence[StoredArray], function: Callable) -> StoredArray:
     """What ``function`` makes of ``sources``, of the given shape, when it is asked for."""
     return StoredArray(
-        sources[0].path, name, shape, np.dtype(np.float32), lambda: function(*(source.read() for source in sources))
+        sources[0].path,
+        name,
+        shape,
+        np.dtype(np.float32),
+        lambda own: function(*(source.read(own) for source in sources)),
     )
 
 
@@ -56,20 +64,21 @@ class MappedFile:
     """A file mapped into memory, privately: writing into an array of it changes the array and never the file."""
 
     def __init__(self, path: Path):
-        with open(path, "rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        self._file = open(path, "rb")
+        self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
 
-    def array(self, start: int, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
-        """The array that lies ``start`` bytes into the file; a copy only if it is not aligned as its type needs."""
-        array = np.frombuffer(self._map, np.uint8, math.prod(shape) * dtype.itemsize, start)
-        if start % dtype.alignment:
-            array = array.copy()
-        return array.view(dtype).reshape(shape)
+    def __del__(self):
+        if hasattr(self, "_file"):
+            self._file.close()
 
-    def release(self) -> None:
-        """Give back the memory of what was read so far; it is read again when it is needed.
-
-        Only right as long as nobody has written into an array of this file.
-        """
-        if hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)
+    def array(self, start: int, dtype: np.dtype, shape: tuple[int, ...], own: bool) -> np.ndarray:
+        """The array that lies ``start`` bytes into the file: the mapped file itself, unless ``own`` asks for a copy or
+        it is not aligned as its type needs."""
+        if not own and start % dtype.alignment == 0:
+            return (
+                np.frombuffer(self._map, np.uint8, math.prod(shape) * dtype.itemsize, start).view(dtype).reshape(shape)
+            )
+        content = np.empty(math.prod(shape) * dtype.itemsize, np.uint8)
+        self._file.seek(start)
+        self._file.readinto(content)
+        return content.view(dtype).reshape(shape)
