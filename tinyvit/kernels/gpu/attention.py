@@ -1,13 +1,17 @@
-"""Multi-head self-attention on the GPU, without its N x N weights in memory: see attention.cu."""
+"""Multi-head self-attention on the GPU, without its N x N weights in memory.
+
+In float32 by attention.cu and attention_backward.cu.
+"""
 
 from tinyvit.device import array_module
 from tinyvit.errors import InputError
 from tinyvit.kernels.gpu.launch import launch, storage
+from tinyvit.kernels.gpu.shapes import expect_shape
 from tinyvit.kernels.gpu.vectors import vectors
 
 WIDEST_HEAD = 128
 THREADS = 64  # of a block
-QUERY_TILE, GRADIENT_TILE = 64, 32  # tokens that a block works on: forward, and otherwise
+QUERY_TILE, GRADIENT_TILE, PICTURE_TILE = 64, 32, 32  # tokens that a block works on: as in the .cu files
 
 
 def attention_forward(qkv, heads: int, asking: int):
@@ -25,17 +29,19 @@ def attention_forward(qkv, heads: int, asking: int):
     Raises:
         InputError: heads wider than the kernels are written for.
         TypeError: neither float32 nor bfloat16.
+        ValueError: not the shape of whole heads, or fewer tokens than ``asking``.
     """
     xp = array_module(qkv)
     qkv = xp.ascontiguousarray(qkv)
     batch, tokens, width = qkv.shape
+    if not 1 <= asking <= tokens:
+        raise ValueError(f"{asking} of {tokens} tokens ask: expected 1 to {tokens}")
+    head_width = _head_width(width, heads)
     out = xp.empty((batch, asking, width // 3), qkv.dtype)
     logsumexp = xp.empty((batch, heads, asking), xp.float32)
     blocks = _blocks(batch * heads, asking, QUERY_TILE)
     arguments = (qkv, out, logsumexp, tokens, asking, heads)
-    launch(
-        "attention", "attention_forward", blocks, (THREADS,), arguments, **_constants(width // (3 * heads), qkv, out)
-    )
+    launch("attention", "attention_forward", blocks, (THREADS,), arguments, **_constants(head_width, qkv, out))
     return out, logsumexp
 
 
@@ -45,22 +51,22 @@ def attention_backward(dout, qkv, logsumexp, out, heads: int):
     The queries of tokens that did not ask have no gradient.
 
     Raises:
-        InputError, TypeError: as forward.
+        InputError, TypeError, ValueError: as forward.
     """
     xp = array_module(qkv)
     dout, qkv, out = (xp.ascontiguousarray(array) for array in (dout, qkv, out))
-    batch, tokens, width = qkv.shape
-    asking, rows = dout.shape[1], logsumexp.size
+    (batch, tokens, width), asking = qkv.shape, logsumexp.shape[-1]
+    expect_shape((batch, heads, asking), logsumexp=logsumexp)
+    expect_shape((batch, asking, width // 3), dout=dout, out=out)
     delta, dqkv = xp.empty_like(logsumexp), xp.empty_like(qkv)
-    constants = _constants(width // (3 * heads), dout, qkv, out, dqkv)
-    blocks, threads = (-(-rows // 32),), (8 * 32,)
-    launch(
-        "attention", "attention_backward_delta", blocks, threads, (dout, out, delta, rows, asking, heads), **constants
-    )
+    constants = _constants(_head_width(width, heads), dout, qkv, out, dqkv)
+    file, rows = "attention_backward", delta.size
+    arguments = (dout, out, delta, rows, asking, heads)
+    launch(file, "attention_backward_delta", (-(-rows // 32),), (32 * 8,), arguments, **constants)
     blocks = _blocks(batch * heads, tokens, GRADIENT_TILE)
     arguments = (dout, qkv, logsumexp, delta, dqkv, tokens, asking, heads)
-    launch("attention", "attention_backward_queries", blocks, (THREADS,), arguments, **constants)
-    launch("attention", "attention_backward_keys", blocks, (THREADS,), arguments, **constants)
+    launch(file, "attention_backward_queries", blocks, (THREADS,), arguments, **constants)
+    launch(file, "attention_backward_keys", blocks, (THREADS,), arguments, **constants)
     return dqkv
 
 
@@ -68,17 +74,33 @@ def attention_weights(qkv, heads: int):
     """The attention weights alone: qkv (B, N, 3 D) -> (B, H, N, N), each row summing to 1.
 
     Raises:
-        InputError, TypeError: as forward.
+        InputError, TypeError, ValueError: as forward.
     """
     xp = array_module(qkv)
     qkv = xp.ascontiguousarray(qkv)
     batch, tokens, width = qkv.shape
     _, logsumexp = attention_forward(qkv, heads, tokens)
     weights = xp.empty((batch, heads, tokens, tokens), qkv.dtype)
-    blocks = _blocks(batch * heads, tokens, GRADIENT_TILE)
+    blocks = _blocks(batch * heads, tokens, PICTURE_TILE)
     arguments = (qkv, logsumexp, weights, tokens, heads)
-    launch("attention", "attention_weights", blocks, (THREADS,), arguments, **_constants(width // (3 * heads), qkv))
+    constants = _constants(_head_width(width, heads), qkv)
+    launch("attention", "attention_weights", blocks, (THREADS,), arguments, **constants)
     return weights
+
+
+def _head_width(width: int, heads: int) -> int:
+    """How wide a head is where a row of qkv is ``width`` wide."""
+    head_width, rest = divmod(width, 3 * heads)
+    if rest:
+        raise ValueError(
+            f"qkv is {width} wide: expected query, key and value of {heads} heads, a multiple of {3 * heads}"
+        )
+    if head_width > WIDEST_HEAD:
+        raise InputError(
+            f"{heads} heads of attention are {head_width} wide: on the GPU a head is at most {WIDEST_HEAD} wide; "
+            "take more heads"
+        )
+    return head_width
 
 
 def _blocks(heads: int, tokens: int, tile: int) -> tuple[int]:
@@ -87,10 +109,6 @@ def _blocks(heads: int, tokens: int, tile: int) -> tuple[int]:
 
 
 def _constants(head_width: int, *arrays) -> dict[str, int]:
-    """What attention.cu is compiled with for ``arrays``, whose rows are made of heads that wide."""
-    if head_width > WIDEST_HEAD:
-        raise InputError(
-            f"a head of attention is {head_width} wide: on the GPU heads are up to {WIDEST_HEAD} wide; take more heads"
-        )
+    """What the kernels are compiled with for ``arrays``, whose rows are made of heads."""
     by_head = (array.reshape(-1, head_width) for array in arrays)
     return {"HEAD_WIDTH": head_width, **vectors(*by_head), **storage(arrays[0])}

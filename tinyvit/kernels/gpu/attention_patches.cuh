@@ -34,9 +34,38 @@ template <int N> struct alignas(4 * N) Pack {
     float at[N];
 };
 
-// The place of a thread: its first row in the block's tile, and its lane in the group.
+const float log2_e = 1.4426950408889634f;
+__device__ inline float infinity() { return __int_as_float(0x7f800000); }
+
+// The place of a thread: its first row in the block's tile, its warp's first row, and its lane in the group.
 template <int R> __device__ inline int first_row() { return threadIdx.x / 32 * 4 * R + threadIdx.x % 32 / 8; }
+template <int R> __device__ inline int first_row_of_warp() { return threadIdx.x / 32 * 4 * R; }
 __device__ inline int lane_of_group() { return threadIdx.x % 8; }
+
+// One head of one image, of which a block works on a tile, and where its numbers lie. qkv (B, N, 3 D) is read as it is:
+// the query of head h of a token begins h d numbers after the token's row, its key D numbers further on, and its value
+// another D.
+struct Head {
+    int first;           // token of the tile
+    int width;           // D
+    long long start;     // of the head's first query in qkv
+    long long out;       // of its first output in out (B, M, D)
+    long long statistic; // of its row in logsumexp (B, H, M)
+
+    // A block for each tile of `rows` tokens; those of one head are neighbours, and share what they read in the cache.
+    __device__ Head(int rows, int rows_a_tile, int tokens, int asking, int heads) : width(heads * HEAD_WIDTH) {
+        int tiles = (rows + rows_a_tile - 1) / rows_a_tile, number = blockIdx.x / tiles;
+        int head = number % heads, image = number / heads;
+        first = blockIdx.x % tiles * rows_a_tile;
+        start = (long long)image * tokens * 3 * width + head * HEAD_WIDTH;
+        out = (long long)image * asking * width + head * HEAD_WIDTH;
+        statistic = (long long)number * asking;
+    }
+    __device__ long long query(int token) const { return start + (long long)token * 3 * width; }
+    __device__ long long key(int token) const { return query(token) + width; }
+    __device__ long long value(int token) const { return query(token) + 2 * width; }
+    __device__ long long output(int token) const { return out + (long long)token * width; }
+};
 
 // Fills a tile with `count` rows that lie `step` numbers apart in memory, and zeros below and beside them.
 template <int ROWS> __device__ inline void load_tile(float4 *tile, const T *from, long long step, int count) {
