@@ -50,3 +50,23 @@ def test_forward(device, head_width, data):
     assert out.dtype == qkv.dtype
     close(device.back(out), expected, TOLERANCE)
     close(device.back(logsumexp), expected_logsumexp, 1e-5)
+
+
+@pytest.mark.parametrize("head_width", HEAD_WIDTHS)
+@given(st.data())
+@settings(max_examples=5)
+def test_backward(device, head_width, data):
+    shape = data.draw(shapes(head_width))
+    asking = data.draw(st.sampled_from([1, shape[2]]))
+    seed = data.draw(st.integers(0, 2**32))
+    qkv = qkv_of(shape, head_width, data.draw(st.sampled_from([0.1, 1, 3])), seed)
+    dout = rounded(np.random.default_rng(seed + 1).normal(size=(shape[0], asking, qkv.shape[-1] // 3)), "bfloat16")
+    device_qkv, device_dout = device.to(qkv), device.to(dout)
+    out, logsumexp = tensor_core_attention.forward(device_qkv, shape[1], asking)
+    dqkv = device.in_every_order(tensor_core_attention.backward, device_dout, device_qkv, logsumexp, out, shape[1])
+    expected_out, weights, _ = oracle(qkv, shape[1], asking)
+    expected = cpu.attention.attention_backward(
+        dout.astype(np.float64), qkv.astype(np.float64), weights, expected_out, shape[1]
+    )
+    assert dqkv.dtype == qkv.dtype
+    close(device.back(dqkv), expected, TOLERANCE)

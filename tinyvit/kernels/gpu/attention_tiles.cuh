@@ -1,142 +1,138 @@
-// The two products that attention is made of, on tiles in shared memory, with the results in registers.
-//
-// A tile is some tokens' queries, keys, values or gradients of one head, a row each. The 32 lanes of a warp stand in 4
-// groups of 8: a warp has 4 R rows, of which group g has rows g, g + 4, g + 8, ...; in every row, lane l of the group
-// has columns l, l + 8, l + 16, .... So a thread has an R x C patch of the result, and each number that it reads from
-// shared memory goes into R or C multiply-adds. That decides the speed: shared memory delivers one number for every
-// four multiply-adds that the cores can do.
+// What the attention kernels on tensor cores have in common: see attention_tensor_cores.cu. HEAD_WIDTH is D/H, at most
+// 128; in shared memory and in registers it is padded with zeros to WIDTH, a multiple of 16.
 #pragma once
-#include "vectors.cuh"
+#include "tensor_cores.cuh"
 
 #ifndef HEAD_WIDTH
 #define HEAD_WIDTH 64
 #endif
 
-const int threads = 64;                          // of a block: two warps
-const int width = (HEAD_WIDTH + 7) / 8 * 8;      // of a tile: its last columns are zero where a head is narrower
-const int columns = width / 8;                   // of a tile that a lane has
-// Columns that a lane has next to each other, to read them at once: lane l has columns (l + 8 i) adjacent + 0, 1, ....
-const int adjacent = width % 32 == 0 ? 4 : width % 16 == 0 ? 2 : 1;
+const int WIDTH = (HEAD_WIDTH + 15) / 16 * 16;
+const int PARTS = WIDTH / 16;  // tiles side by side in a row
+const int STRIDE = WIDTH + 8;  // from row to row in shared memory: 16 bytes more, so that 8 rows lie in all 32 banks
+const int TILE = WIDTH > 64 ? 32 : 64;  // rows of a shared tile
+const int GROUPS = TILE / 16;
+const int MOST_WARPS = 4;      // in a block: their own rows pass through the room of two tiles
 
-// A row of a tile begins this many float4 after the one before. It is odd, so that the 8 lanes of a group, which read
-// from 8 rows at once, read from different banks.
-const int pitch = width / 4 + 1;
+// How many blocks a multiprocessor should have room for, which sets how many registers a thread may use: 128 for 4 blocks
+// of 4 warps, 168 for 3, 255 for 2. The fewest without spills of registers to memory.
+#ifdef ANYWHERE
+const int OCCUPANCY = 1, KEYS_OCCUPANCY = 1;
+#else
+const int OCCUPANCY = WIDTH > 64 ? 2 : 4, KEYS_OCCUPANCY = WIDTH > 64 ? 2 : 3;
+#endif
 
-// Rows of the tiles that pass by a block's own rows: the wider the heads, the fewer, for all to lie in 48 KB.
-const int passing_tile = HEAD_WIDTH <= 64 ? 32 : HEAD_WIDTH <= 96 ? 16 : 8;
+const float LOG2_E = 1.4426950408889634f;
 
-// A row of the weights, of a block's own rows for a passing tile, begins this many float4 after the one before: for the
-// 4 groups of a warp, which write to 4 rows at once, 8 banks apart.
-const int weights_pitch = passing_tile / 4 + 2;
+__device__ inline float minus_infinity() { return __int_as_float(0xff800000); }
 
-// Numbers that are read at once.
-template <int N> struct alignas(4 * N) Pack {
-    float at[N];
+// Which rows of which head a block works on: blocks of one head are neighbours, so that they share its rows in cache.
+struct Head {
+    int batch, head, width;  // width: D, of all heads together
+    int first;               // the block's first row
+    long long pair;          // of all heads of all examples
+
+    __device__ Head(int heads, int blocks) {
+        pair = blockIdx.x / blocks;
+        batch = pair / heads, head = pair % heads, width = heads * HEAD_WIDTH;
+        first = blockIdx.x % blocks * (blockDim.x / 2);
+    }
+    // Its numbers in the first of `tokens` rows, of a matrix with `wide` times the width D; `part`: 0, 1, 2 for q, k, v.
+    __device__ long long offset(int tokens, int wide, int part) const {
+        return (long long)batch * tokens * wide * width + part * width + head * HEAD_WIDTH;
+    }
 };
 
-// The place of a thread: its first row in the block's tile, and its lane in the group.
-template <int R> __device__ inline int first_row() { return threadIdx.x / 32 * 4 * R + threadIdx.x % 32 / 8; }
-__device__ inline int lane_of_group() { return threadIdx.x % 8; }
-
-// Fills a tile with `count` rows that lie `step` numbers apart in memory, and zeros below and beside them.
-template <int ROWS> __device__ inline void load_tile(float4 *tile, const T *from, long long step, int count) {
-#pragma unroll
-    for (int i = threadIdx.x; i < ROWS * (width / VECTOR); i += threads) {
-        int row = i / (width / VECTOR), column = i % (width / VECTOR) * VECTOR;
-        float values[VECTOR] = {};
-        if (row < count && column < HEAD_WIDTH) load_vector(from + row * step + column, values);
-        float *to = (float *)(tile + row * pitch) + column;
-        if (VECTOR % 4 == 0) {
-#pragma unroll
-            for (int j = 0; j < VECTOR; j += 4)
-                *(float4 *)(to + j) = make_float4(values[j], values[j + 1], values[j + 2], values[j + 3]);
-        } else {
-            *to = values[0];
-        }
+// Copies `rows` rows to shared memory: zeros below the `there` rows that there are, and right of HEAD_WIDTH.
+// All threads of the block take part; neighbouring threads read neighbouring 16 bytes.
+__device__ void copy_in(__nv_bfloat16 *tile, const __nv_bfloat16 *from, int stride, int rows, int there) {
+#pragma unroll 1
+    for (int i = threadIdx.x; i < rows * (WIDTH / VECTOR); i += blockDim.x) {
+        int row = i / (WIDTH / VECTOR), column = i % (WIDTH / VECTOR) * VECTOR;
+        Vector vector = {};
+        if (row < there && column < HEAD_WIDTH) vector = *(const Vector *)(from + (long long)row * stride + column);
+        *(Vector *)(tile + row * STRIDE + column) = vector;
     }
 }
 
-// result[r][c] = row r of `left` times row c of `right`: both point to the first row that the thread has a part in.
-template <int R, int C>
-__device__ inline void products(float (&result)[R][C], const float4 *left, const float4 *right) {
+// Writes a warp's 16 rows, `there` of which there are, times a factor for each. They pass through its 16 rows of shared
+// memory: from there each row leaves in whole 16 bytes.
+__device__ void copy_out(const Cells &cells, const Sums *sums, const float *factors, __nv_bfloat16 *rows,
+                         __nv_bfloat16 *to, int stride, int there) {
 #pragma unroll
-    for (int r = 0; r < R; r++)
+    for (int part = 0; part < PARTS; part++)
 #pragma unroll
-        for (int c = 0; c < C; c++) result[r][c] = 0;
-#pragma unroll 4
-    for (int k = 0; k < width / 4; k++) {
-        float4 a[R];
-#pragma unroll
-        for (int r = 0; r < R; r++) a[r] = left[4 * r * pitch + k];
-#pragma unroll
-        for (int c = 0; c < C; c++) {
-            float4 b = right[8 * c * pitch + k];
-#pragma unroll
-            for (int r = 0; r < R; r++) {
-                result[r][c] += a[r].x * b.x;
-                result[r][c] += a[r].y * b.y;
-                result[r][c] += a[r].z * b.z;
-                result[r][c] += a[r].w * b.w;
-            }
+        for (int i = 0; i < 8; i++) {
+            int r = cells.row_of(i);
+            rows[cells.row(r) * STRIDE + 16 * part + cells.column(i)] =
+                __float2bfloat16(sums[part].x[i] * factors[r]);
         }
+    __syncwarp();
+    for (int i = threadIdx.x % 32; i < there * (HEAD_WIDTH / VECTOR); i += 32) {
+        int row = i / (HEAD_WIDTH / VECTOR), column = i % (HEAD_WIDTH / VECTOR) * VECTOR;
+        *(Vector *)(to + (long long)row * stride + column) = *(const Vector *)(rows + row * STRIDE + column);
+    }
+    __syncwarp();
+}
+
+__device__ inline void load_lefts(Left *lefts, const __nv_bfloat16 *rows) {
+#pragma unroll
+    for (int part = 0; part < PARTS; part++) Cells::load(lefts[part], rows + 16 * part, STRIDE);
+}
+
+__device__ inline void clear(Sums *sums) {
+#pragma unroll
+    for (int part = 0; part < PARTS; part++) wmma::fill_fragment(sums[part], 0.0f);
+}
+
+// sums = lefts rows^T: 16 x WIDTH times WIDTH x 16.
+__device__ inline void multiply_transposed(Sums &sums, const Left *lefts, const __nv_bfloat16 *rows) {
+    wmma::fill_fragment(sums, 0.0f);
+#pragma unroll
+    for (int part = 0; part < PARTS; part++) {
+        RightTransposed right;
+        Cells::load(right, rows + 16 * part, STRIDE);
+        wmma::mma_sync(sums, lefts[part], right, sums);
     }
 }
 
-// Puts a thread's patch of the weights where all lanes of its group find it.
-template <int R, int C> __device__ inline void put_weights(float4 *weights, const float (&patch)[R][C]) {
+// The same, with the left operands in shared memory too: slower, where there is no room for them in registers.
+__device__ inline void multiply_transposed(Sums &sums, const __nv_bfloat16 *lefts, const __nv_bfloat16 *rows) {
+    wmma::fill_fragment(sums, 0.0f);
 #pragma unroll
-    for (int r = 0; r < R; r++)
-#pragma unroll
-        for (int c = 0; c < C; c++)
-            ((float *)(weights + 4 * r * weights_pitch))[lane_of_group() + 8 * c] = patch[r][c];
-}
-
-// sum[r] += row r of the weights times the first `count` rows of a tile. Where that is no multiple of 4, the weights
-// up to the next one are zero.
-template <int R>
-__device__ inline void accumulate(float (&sum)[R][columns], const float4 *weights, const float4 *tile, int count) {
-    for (int j = 0; j < count; j += 4) {
-        Pack<4> weight[R];
-#pragma unroll
-        for (int r = 0; r < R; r++) weight[r] = *(const Pack<4> *)(weights + 4 * r * weights_pitch + j / 4);
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            const Pack<adjacent> *row = (const Pack<adjacent> *)(tile + (j + i) * pitch) + lane_of_group();
-#pragma unroll
-            for (int c = 0; c < columns; c++)
-#pragma unroll
-                for (int r = 0; r < R; r++) sum[r][c] += weight[r].at[i] * row[c / adjacent * 8].at[c % adjacent];
-        }
+    for (int part = 0; part < PARTS; part++) {
+        Left left;
+        RightTransposed right;
+        Cells::load(left, lefts + 16 * part, STRIDE);
+        Cells::load(right, rows + 16 * part, STRIDE);
+        wmma::mma_sync(sums, left, right, sums);
     }
 }
 
-// Writes a thread's columns of one row: factor * sum.
-__device__ inline void store_row(T *row, const float (&sum)[columns], float factor) {
+// sums += left rows: 16 x 16 times 16 x WIDTH.
+__device__ inline void add_product(Sums *sums, const Left &left, const __nv_bfloat16 *rows) {
 #pragma unroll
-    for (int c = 0; c < columns; c += adjacent) {
-        int column = (lane_of_group() + c / adjacent * 8) * adjacent;
-        if (column >= HEAD_WIDTH) continue;
-        float values[adjacent];
-#pragma unroll
-        for (int i = 0; i < adjacent; i++) values[i] = factor * sum[c + i];
-        if (adjacent == VECTOR) {
-            store_vector(row + column, values);
-        } else {
-#pragma unroll
-            for (int i = 0; i < adjacent; i++)
-                if (column + i < HEAD_WIDTH) store(row + column + i, values[i]);
-        }
+    for (int part = 0; part < PARTS; part++) {
+        Right right;
+        Cells::load(right, rows + 16 * part, STRIDE);
+        wmma::mma_sync(sums[part], left, right, sums[part]);
     }
 }
 
-// The sum or the largest over the 8 lanes of a group, in each of them.
-__device__ inline float group_sum(float value) {
-#pragma unroll
-    for (int distance = 4; distance > 0; distance /= 2) value += __shfl_xor_sync(all_lanes, value, distance);
-    return value;
-}
-__device__ inline float group_max(float value) {
-#pragma unroll
-    for (int distance = 4; distance > 0; distance /= 2) value = fmaxf(value, __shfl_xor_sync(all_lanes, value, distance));
-    return value;
+// scratch[row] = sum(dout out) over each of a warp's 16 rows, the first `there` of which there are: dout lies in shared
+// memory. Two lanes share a row.
+__device__ inline void row_deltas(const __nv_bfloat16 *out, int stride, const __nv_bfloat16 *dout, int there,
+                                  float *scratch) {
+    int row = threadIdx.x % 32 / 2;
+    float sum = 0;
+    if (row < there)
+        for (int column = threadIdx.x % 2 * VECTOR; column < HEAD_WIDTH; column += 2 * VECTOR) {
+            float a[VECTOR], b[VECTOR];
+            load_vector(out + (long long)row * stride + column, a);
+            load_vector(dout + row * STRIDE + column, b);
+            for (int i = 0; i < VECTOR; i++) sum += a[i] * b[i];
+        }
+    sum += __shfl_xor_sync(all_lanes, sum, 1);
+    if (threadIdx.x % 2 == 0) scratch[row] = sum;
+    __syncwarp();
 }

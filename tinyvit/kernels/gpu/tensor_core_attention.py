@@ -8,7 +8,7 @@ from tinyvit.kernels.gpu.launch import launch
 from tinyvit.kernels.gpu.vectors import vectors
 
 MOST_HEAD_WIDTH = 128
-MOST_WARPS = 7  # as in the .cu file
+MOST_WARPS = 4  # as in attention_tiles.cuh
 ROWS = 16  # that a warp works on
 
 
@@ -41,6 +41,28 @@ def forward(qkv, heads: int, asking: int):
         **_constants(qkv, out, heads=heads),
     )
     return out, logsumexp
+
+
+def backward(dout, qkv, logsumexp, out, heads: int):
+    """dout (B, M, D), forward's input and results -> dqkv (B, N, 3 D), all bfloat16 but logsumexp.
+
+    Raises:
+        ValueError: heads wider than 128.
+    """
+    xp = array_module(qkv)
+    batch, tokens, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+    asking = out.shape[1]
+    dqkv = xp.empty_like(qkv)
+    deltas = xp.empty_like(logsumexp)
+    constants = _constants(qkv, dout, dqkv, out, heads=heads)
+    warps, blocks = _division(tokens)
+    grid, block = (batch * heads * blocks,), (32 * warps,)
+    sizes = (tokens, asking, heads, blocks, _scale(width, heads))
+    of_queries = (dout, qkv, logsumexp, out, deltas, dqkv, *sizes)
+    launch("attention_tensor_cores", "attention_backward_queries", grid, block, of_queries, **constants)
+    of_keys = (dout, qkv, logsumexp, deltas, dqkv, *sizes)
+    launch("attention_tensor_cores", "attention_backward_keys", grid, block, of_keys, **constants)
+    return dqkv
 
 
 def _scale(width: int, heads: int) -> float:
