@@ -37,7 +37,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
 }
 """File name -> the kernels in it, the same below cpu/ and gpu/."""
 
-BACKENDS: dict[str, str] = {"cpu": "tinyvit.kernels.cpu"}
+BACKENDS: dict[str, str] = {"cpu": "tinyvit.kernels.cpu", "gpu": "tinyvit.kernels.gpu"}
 """Backend -> the package that holds its kernels."""
 
 
