@@ -1,8 +1,8 @@
 // Working through a matrix by columns: each thread keeps VECTOR columns and walks down its block's rows.
 //
-// A block is 32 lanes by WARPS warps. The lanes of a warp hold neighbouring columns, so that a warp reads one row in wide
-// transactions; each warp takes every WARPS-th row of the block's. What belongs to a column (a bias, a sum) then stays
-// in registers all the way down.
+// A block is 32 lanes by WARPS warps. The lanes of a warp hold neighbouring columns, so that a warp reads one row in
+// wide transactions; each warp takes every WARPS-th row of the block's. What belongs to a column (a bias, a sum) then
+// stays in registers all the way down.
 #pragma once
 #include "vectors.cuh"
 

@@ -1,7 +1,7 @@
 // GELU of any array. Each thread works on VECTOR numbers.
 //
-// Bytes moved for each number, in float32 and bfloat16: forward 8 and 4, with the derivative 12 and 6; backward 12 and 6.
-// There are a few dozen instructions for each, about as many as a GPU can do in the time that the bytes take.
+// Bytes moved for each number, in float32 and bfloat16: forward 8 and 4, with the derivative 12 and 6; backward 12
+// and 6. There are a few dozen instructions for each, about as many as a GPU can do in the time that the bytes take.
 #include "gelu.cuh"
 #include "vectors.cuh"
 

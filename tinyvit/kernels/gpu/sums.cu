@@ -1,8 +1,8 @@
 // Sums over the rows of a matrix, one a column: the gradient of a bias.
 //
 // In two launches. The first gives each block some rows, and leaves one partial sum a block and column; the second adds
-// those up. Both add in an order that the shape alone fixes, so the result is the same in every run, which floating-point
-// atomics cannot promise. Each number of x is read once; the partial sums are a small part of that.
+// those up. Both add in an order that the shape alone fixes, so the result is the same in every run, which atomics on
+// floating-point numbers cannot promise. Each number of x is read once; the partial sums are a small part of that.
 #include "columns.cuh"
 
 extern "C" __global__ void partial_column_sums(const T *x, float *partials, int rows, int width, int rows_a_block) {

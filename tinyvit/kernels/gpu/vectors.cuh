@@ -1,7 +1,7 @@
-// Reading and writing 16 bytes at once: the widest access there is, and a quarter of the instructions of float by float.
+// Reading and writing 16 bytes at once: the widest access, with a quarter of the instructions of float by float.
 //
-// VECTOR is how many numbers of type T that is. The launchers compile with -DVECTOR=1 where a row's width is no multiple
-// of it, or an array does not begin at a multiple of 16 bytes: the same code then goes number by number.
+// VECTOR is how many numbers of type T that is. The launchers compile with -DVECTOR=1 where a row's width is no
+// multiple of it, or an array does not begin at a multiple of 16 bytes: the same code then goes number by number.
 #pragma once
 #include "common.cuh"
 
