@@ -85,6 +85,3 @@ def pick_device(name: str, precision: str = "float32") -> Device:
     if precision != "float32":
         raise InputError(f"precision {precision!r} is for GPUs, the CPU computes in float32: leave --precision out")
     return CPU
-
-
-check_device = pick_device

@@ -23,15 +23,15 @@ def main() -> None:
     )
     commands.add_device(parser)
     given = parser.parse_args()
-    commands.check_device(given.device)
+    device = commands.pick_device(given.device)
     path = model_path(given.run)
     run = Run.open(path.parent)
     model, _ = load_model(path)
     _, test = run.settings.data.load()
     check_fits(model.config, test)
 
-    with Workers(given.workers) as workers:
-        result = evaluate(model, test, workers)
+    with Workers(1 if device.is_gpu else given.workers) as workers:
+        result = evaluate(model.to(device), test, workers, device)
     print(f"{path} on {test.name}: {len(test):,} test images\n")
     print_classes(result, test.class_names)
     worst = np.array(result.confusion)

@@ -11,6 +11,7 @@ import numpy as np
 from tinyvit import checkpoints, commands
 from tinyvit.autograd import no_grad
 from tinyvit.data.folder import SUFFIXES
+from tinyvit.device import CPU, Device, to_numpy
 from tinyvit.errors import InputError
 from tinyvit.files import write_atomically
 from tinyvit.models import ViT
@@ -35,11 +36,11 @@ def main() -> None:
     )
     commands.add_device(parser)
     given = parser.parse_args()
-    commands.check_device(given.device)
+    device = commands.pick_device(given.device)
     files = find_pictures(given.folder)
     check_writable(given.out)
-    model = checkpoints.open_model(given.checkpoint).model
-    features = compute(model, files)
+    model = checkpoints.open_model(given.checkpoint).model.to(device)
+    features = compute(model, files, device)
     names = np.array([file.relative_to(given.folder).as_posix() for file in files])
     write_npz(given.out, names=names, features=features)
     print(f"{len(files):,} pictures, {features.shape[1]} features each: {given.out}")
@@ -72,17 +73,17 @@ def check_writable(out: Path) -> None:
         raise InputError(f"cannot write {out}: {out.parent} {reason}; choose another --out")
 
 
-def compute(model: ViT, files: list[Path]) -> np.ndarray:
-    """The pooled features (B, D) of picture files. The next batch is read while the model works on one."""
+def compute(model: ViT, files: list[Path], device: Device = CPU) -> np.ndarray:
+    """The pooled features (B, D) of picture files, by a model on ``device``; the next batch is read meanwhile."""
     features = np.empty((len(files), model.config.width), np.float32)
 
     def pool(images: np.ndarray, first: int, part: slice) -> None:
         with no_grad():
-            z = model.encode(model.config.preprocessing.prepare(images[part]), only_pooled=True)
-            features[first + part.start : first + part.stop] = model.pool(z).data
+            z = model.encode(model.config.preprocessing.prepare(device.put(images[part])), only_pooled=True)
+            features[first + part.start : first + part.stop] = to_numpy(model.pool(z).data)
 
     first = 0
-    with Workers(available_cores()) as workers:
+    with Workers(1 if device.is_gpu else available_cores()) as workers:
         for images in batches(model, files):
             parts = split(len(images), workers.count)
             workers.map(lambda part, images=images, first=first: pool(images, first, part), parts)

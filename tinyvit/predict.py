@@ -7,6 +7,7 @@ import numpy as np
 from tinyvit import checkpoints, commands
 from tinyvit.analysis import draw_predictions, rollout
 from tinyvit.autograd import no_grad, softmax
+from tinyvit.device import CPU, Device, to_numpy
 from tinyvit.errors import InputError
 from tinyvit.models import ViT
 from tinyvit.training.run import Run
@@ -34,11 +35,11 @@ def main() -> None:
     )
     commands.add_device(parser)
     given = parser.parse_args()
-    commands.check_device(given.device)
+    device = commands.pick_device(given.device)
     if given.top < 1:
         raise InputError(f"--top is {given.top}: give at least 1")
     opened = checkpoints.open_model(given.checkpoint)
-    model, config = opened.model, opened.model.config
+    model, config = opened.model.to(device), opened.model.config
     if given.pictures:
         names = [file.name for file in given.pictures]
         read = config.preprocessing.read
@@ -49,29 +50,29 @@ def main() -> None:
         raise InputError(f"no pictures: {opened.path} comes from no run with test images; give picture files")
 
     shown = min(given.top, config.classes)
-    probabilities = np.stack([classify(model, image) for image in images])
+    probabilities = np.stack([classify(model, image, device) for image in images])
     for name, row in zip(names, probabilities, strict=True):
         best = np.argsort(-row)[:shown]
         print(f"{name}: " + (", ".join(f"{opened.class_names[i]} {row[i]:.1%}" for i in best) or "no head, no class"))
-    looks = np.stack([look(model, image) for image in images[:MOST_DRAWN]])
+    looks = np.stack([look(model, image, device) for image in images[:MOST_DRAWN]])
     picture = given.out or opened.path.with_name("predictions.png")
     few = slice(MOST_DRAWN)
     draw_predictions(names[few], images[few], looks, probabilities[few], opened.class_names, shown, picture)
     print(f"where it looks: {picture}" + f" (the first {MOST_DRAWN})" * (len(names) > MOST_DRAWN))
 
 
-def classify(model: ViT, image: np.ndarray) -> np.ndarray:
-    """Probabilities (K,) for a uint8 image (H, W, C); of a model without a head, none (0,)."""
+def classify(model: ViT, image: np.ndarray, device: Device = CPU) -> np.ndarray:
+    """Probabilities (K,) for a uint8 image (H, W, C); of a model, on ``device``, without a head, none (0,)."""
     if not model.config.classes:
         return np.empty(0, np.float32)
     with no_grad():
-        return softmax(model(model.config.preprocessing.prepare(image[None]))).data[0]
+        return to_numpy(softmax(model(model.config.preprocessing.prepare(device.put(image[None])))).data)[0]
 
 
-def look(model: ViT, image: np.ndarray) -> np.ndarray:
+def look(model: ViT, image: np.ndarray, device: Device = CPU) -> np.ndarray:
     """Attention rollout (G, G) for a uint8 image (H, W, C). One at a time: a large model's maps take half a GB."""
     config = model.config
-    maps = model.attention_maps(config.preprocessing.prepare(image[None]))
+    maps = model.attention_maps(config.preprocessing.prepare(device.put(image[None])))
     return rollout(maps, config.pool == "class_token", config.extra_tokens)[0]
 
 

@@ -5,6 +5,7 @@ import numpy as np
 from tinyvit import kernels
 from tinyvit.autograd import Tensor, broadcast_to, concatenate, no_grad, tanh
 from tinyvit.autograd.tensor import as_tensor
+from tinyvit.device import to_numpy
 from tinyvit.models.config import ViTConfig
 from tinyvit.models.position import position_embedding
 from tinyvit.models.resnet_stem import ResNetStem
@@ -129,13 +130,16 @@ class ViT(Module):
         return self.norm(z[:, self.config.registers :] if self.config.registers else z).mean(axis=1)
 
     def attention_maps(self, images) -> np.ndarray:
-        """Every block's attention weights, (L, B, H, N, N): row i says how much token i looks at each token."""
+        """Every block's attention weights, (L, B, H, N, N): row i says how much token i looks at each token.
+
+        In ordinary memory, wherever the model is.
+        """
         maps = []
         with no_grad():
             z = self.embed(images)
             for block in self.blocks:
                 qkv = block.attention.qkv(block.norm1(z))
-                maps.append(kernels.attention_weights(qkv.data, self.config.heads))
+                maps.append(to_numpy(kernels.attention_weights(qkv.data, self.config.heads)))
                 z = block(z)
         return np.stack(maps)
 

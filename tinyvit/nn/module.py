@@ -1,8 +1,10 @@
 """Module: the parameters of a layer are found by walking its attributes; nothing is registered."""
 
 from collections.abc import Iterator
+from typing import Self
 
 from tinyvit.autograd import Tensor
+from tinyvit.device import Device
 
 
 class Module:
@@ -34,6 +36,12 @@ class Module:
     def parameters(self) -> list[Tensor]:
         """Every parameter, in the order of :meth:`named_parameters`."""
         return [parameter for _, parameter in self.named_parameters()]
+
+    def to(self, device: Device) -> Self:
+        """This module, after moving its parameters and constants to ``device`` and converting them to its type."""
+        for tensor in (*self.parameters(), *self.constants()):
+            tensor.data = device.put(tensor.data, device.dtype)
+        return self
 
     @property
     def num_parameters(self) -> int:
