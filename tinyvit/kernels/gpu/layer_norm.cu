@@ -77,8 +77,9 @@ extern "C" __global__ void layer_norm_forward(const T *x, const T *branch, const
 // dx = dz + (g - mean(g) - n mean(g n)) / std with n the normalised row and g = gamma dy, dz only where it is given.
 //
 // dgamma = sum of dy n and dbeta = sum of dy, over all rows, come out of the same pass: a warp walks down the rows,
-// each lane adding up its own columns in registers. At the end the warps of a block add theirs, and the block writes one row
-// of partials (blocks, 2 D); a second launch sums those. The order is fixed, so every run gives the same numbers.
+// each lane adding up its own columns in registers. At the end the warps of a block add theirs, and the block writes
+// one row of partials (blocks, 2 D); a second launch sums those. The order is fixed, so every run gives the same
+// numbers.
 extern "C" __global__ void __launch_bounds__(32 * WARPS, BLOCKS)
 layer_norm_backward(const T *dz, const T *dy, const T *z, const float *statistics, const T *gamma, T *dx,
                     float *partials, int rows, int width) {
