@@ -78,6 +78,18 @@ def test_layer_norm():
     assert forward.bytes >= FLOAT * (48 + 8 + 8 + 48)
 
 
+def test_add_layer_norm():
+    x, gamma = numbers(6, 8), numbers(8)
+    forward = work("add_layer_norm_forward", x, numbers(6, 8), gamma, numbers(8), 1e-6)
+    assert forward.flop == 8 * 48
+    _, y, *saved = kernels.add_layer_norm_forward(x, numbers(6, 8), gamma, numbers(8), 1e-6)
+    assert work("add_layer_norm_backward", y, y, *saved, gamma).flop == 12 * 48
+
+
+def test_single_numbers():
+    assert work("clip_scale", 4.0, 1.0, 1.0) == (4, FLOAT)
+
+
 def test_what_changes_in_place_moves_twice():
     parameter, gradient, mean, variance = (numbers(10) for _ in range(4))
     settings = {"step": 1, "learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0.1}
@@ -112,7 +124,8 @@ def test_shares_sum_to_one(parts):
 def test_calls_and_work_are_those_of_a_step(parts):
     by_name = {part.name: part for part in parts}
     assert by_name["mlp_forward"].calls == 2 * 2  # blocks x workers
-    assert by_name["layer_norm_backward"].calls == (2 * 2 + 1) * 2
+    assert by_name["layer_norm_backward"].calls == (2 + 1) * 2  # before each attention, and at the end
+    assert by_name["add_layer_norm_backward"].calls == 2 * 2  # after it
     # Two blocks, in one of which only the class token asks: rows of (5 tokens and 1) x 6 images.
     rows = (5 + 1) * 6
     assert by_name["mlp_backward"].work.flop == rows * (4 * 2 * 16 * 32 + 2 * 32 + 16)

@@ -11,7 +11,23 @@ from tinyvit import device, kernels
 from tinyvit.kernels import BACKENDS, KERNELS
 
 # Public, but shared between kernels: each backend does such things in its own way, or not at all.
-HELPER_FILES = {"cpu": {"blocks", "sums"}}
+HELPER_FILES = {
+    "cpu": {"blocks", "sums"},
+    "gpu": {
+        "columns",
+        "compile_gate",
+        "launch",
+        "lessons",
+        "matrix_product",
+        "optimizer",
+        "shapes",
+        "sums",
+        "tensor_core_attention",
+        "tf32",
+        "total",
+        "vectors",
+    },
+}
 HELPERS = {"cpu": {"erf": {"half_erfc"}}}
 
 

@@ -32,7 +32,8 @@ def work_of(name: str, kernel: Callable, args: tuple, kwargs: dict, result) -> W
     results = result if isinstance(result, tuple) else (result,)
     moved = [value for value in (*arguments.values(), *results) if isinstance(value, np.ndarray)]
     moved += [arguments[changed] for changed in CHANGED_IN_PLACE.get(name, ())]  # read, and written too
-    return Work(FLOP[name](**arguments), sum(array.nbytes for array in moved))
+    # A kernel of single numbers, such as clip_scale, moves no arrays: one number, since FLOP are divided by bytes.
+    return Work(FLOP[name](**arguments), sum(array.nbytes for array in moved) or 4)
 
 
 CHANGED_IN_PLACE = {"adamw_step": ("parameter", "mean", "variance"), "sgd_step": ("parameter", "velocity")}
@@ -90,9 +91,12 @@ GELU = {"tanh": {False: 8, True: 14}, "exact": {False: 24, True: 27}}
 
 FLOP: dict[str, Callable[..., int]] = {
     "adamw_step": _each(15),
+    "add_layer_norm_forward": _each(8),
+    "add_layer_norm_backward": lambda dy, **_: 12 * dy.size,
     "attention_forward": _attention_forward,
     "attention_backward": _attention_backward,
     "attention_weights": _attention_weights,
+    "clip_scale": lambda **_: 4,
     "dropout_forward": _each(2),
     "dropout_backward": _each(2),
     "erf": _each(20),
