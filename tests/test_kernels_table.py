@@ -16,6 +16,7 @@ HELPER_FILES = {
     "gpu": {
         "columns",
         "compile_gate",
+        "heads",
         "launch",
         "lessons",
         "matrix_product",
@@ -28,7 +29,10 @@ HELPER_FILES = {
         "vectors",
     },
 }
-HELPERS = {"cpu": {"erf": {"half_erfc"}}}
+HELPERS = {
+    "cpu": {"erf": {"half_erfc"}},
+    "gpu": {"gelu": {"gelu_constants"}, "linear": {"add_bias", "contiguous_rows"}},
+}
 
 
 def functions_of(backend: str) -> dict[str, set[str]]:

@@ -1,5 +1,7 @@
 """The measurement as text and as JSON."""
 
+import dataclasses
+
 from tinyvit.benchmark.breakdown import REST, Part
 from tinyvit.benchmark.ceilings import Ceilings
 from tinyvit.benchmark.compare import COMPILED, OURS, Measured, Plan
@@ -132,7 +134,7 @@ def _measured_as_json(measured: Measured) -> dict:
     opponents = [side for side in measured.seconds if side != OURS]
     return {
         "name": measured.row.name,
-        "model": vars(measured.row.config),
+        "model": dataclasses.asdict(measured.row.config),
         "batch_size": measured.row.batch_size,
         "task": measured.task,
         "steps_a_turn": measured.steps,
@@ -144,17 +146,22 @@ def _measured_as_json(measured: Measured) -> dict:
         "computed_while_waiting": measured.computed_while_waiting,
         "ratios": {side: measured.ratios(side) for side in opponents},
         "median_ratio": {side: measured.ratio(side) for side in opponents},
-        "breakdown": [
-            {
-                "name": part.name,
-                "seconds": part.seconds,
-                "share": part.share,
-                "calls": part.calls,
-                **({"flop": part.work.flop, "bytes": part.work.bytes} if part.work else {}),
-            }
-            for part in measured.parts
-        ],
+        "breakdown": parts_as_json(measured.parts),
     }
+
+
+def parts_as_json(parts: list[Part]) -> list[dict]:
+    """The parts of a step, for json.dumps."""
+    return [
+        {
+            "name": part.name,
+            "seconds": part.seconds,
+            "share": part.share,
+            "calls": part.calls,
+            **({"flop": part.work.flop, "bytes": part.work.bytes} if part.work else {}),
+        }
+        for part in parts
+    ]
 
 
 def _megabytes(measured: Measured, side: str) -> str:
