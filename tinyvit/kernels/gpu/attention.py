@@ -1,15 +1,14 @@
 """Multi-head self-attention on the GPU, without its N x N weights in memory.
 
-In float32 by attention.cu and attention_backward.cu.
+In float32 by attention.cu and attention_backward.cu, in bfloat16 on tensor cores.
 """
 
 from tinyvit.device import array_module
-from tinyvit.errors import InputError
-from tinyvit.kernels.gpu.launch import launch, storage
+from tinyvit.kernels.gpu import tensor_core_attention
+from tinyvit.kernels.gpu.heads import constants_for
+from tinyvit.kernels.gpu.launch import launch
 from tinyvit.kernels.gpu.shapes import expect_shape
-from tinyvit.kernels.gpu.vectors import vectors
 
-WIDEST_HEAD = 128
 THREADS = 64  # of a block
 QUERY_TILE, GRADIENT_TILE, PICTURE_TILE = 64, 32, 32  # tokens that a block works on: as in the .cu files
 
@@ -29,19 +28,21 @@ def attention_forward(qkv, heads: int, asking: int):
     Raises:
         InputError: heads wider than the kernels are written for.
         TypeError: neither float32 nor bfloat16.
-        ValueError: not the shape of whole heads, or fewer tokens than ``asking``.
+        ValueError: heads that do not divide D, or not so many tokens as ask.
     """
     xp = array_module(qkv)
     qkv = xp.ascontiguousarray(qkv)
     batch, tokens, width = qkv.shape
     if not 1 <= asking <= tokens:
         raise ValueError(f"{asking} of {tokens} tokens ask: expected 1 to {tokens}")
-    head_width = _head_width(width, heads)
+    constants = constants_for(heads, qkv)
+    if "BFLOAT16" in constants:
+        return tensor_core_attention.forward(qkv, heads, asking)
     out = xp.empty((batch, asking, width // 3), qkv.dtype)
     logsumexp = xp.empty((batch, heads, asking), xp.float32)
     blocks = _blocks(batch * heads, asking, QUERY_TILE)
     arguments = (qkv, out, logsumexp, tokens, asking, heads)
-    launch("attention", "attention_forward", blocks, (THREADS,), arguments, **_constants(head_width, qkv, out))
+    launch("attention", "attention_forward", blocks, (THREADS,), arguments, **constants)
     return out, logsumexp
 
 
@@ -58,15 +59,17 @@ def attention_backward(dout, qkv, logsumexp, out, heads: int):
     (batch, tokens, width), asking = qkv.shape, logsumexp.shape[-1]
     expect_shape((batch, heads, asking), logsumexp=logsumexp)
     expect_shape((batch, asking, width // 3), dout=dout, out=out)
+    constants = constants_for(heads, qkv, dout, out)
+    if "BFLOAT16" in constants:
+        return tensor_core_attention.backward(dout, qkv, logsumexp, out, heads)
     delta, dqkv = xp.empty_like(logsumexp), xp.empty_like(qkv)
-    constants = _constants(_head_width(width, heads), dout, qkv, out, dqkv)
-    file, rows = "attention_backward", delta.size
-    arguments = (dout, out, delta, rows, asking, heads)
-    launch(file, "attention_backward_delta", (-(-rows // 32),), (32 * 8,), arguments, **constants)
-    blocks = _blocks(batch * heads, tokens, GRADIENT_TILE)
+    arguments = (dout, out, delta, delta.size, asking, heads)
+    blocks, threads = (-(-delta.size // 32),), (32 * 8,)
+    launch("attention_backward", "attention_backward_delta", blocks, threads, arguments, **constants)
+    blocks, threads = _blocks(batch * heads, tokens, GRADIENT_TILE), (THREADS,)
     arguments = (dout, qkv, logsumexp, delta, dqkv, tokens, asking, heads)
-    launch(file, "attention_backward_queries", blocks, (THREADS,), arguments, **constants)
-    launch(file, "attention_backward_keys", blocks, (THREADS,), arguments, **constants)
+    launch("attention_backward", "attention_backward_queries", blocks, threads, arguments, **constants)
+    launch("attention_backward", "attention_backward_keys", blocks, threads, arguments, **constants)
     return dqkv
 
 
@@ -78,37 +81,15 @@ def attention_weights(qkv, heads: int):
     """
     xp = array_module(qkv)
     qkv = xp.ascontiguousarray(qkv)
-    batch, tokens, width = qkv.shape
+    batch, tokens, _ = qkv.shape
     _, logsumexp = attention_forward(qkv, heads, tokens)
     weights = xp.empty((batch, heads, tokens, tokens), qkv.dtype)
     blocks = _blocks(batch * heads, tokens, PICTURE_TILE)
     arguments = (qkv, logsumexp, weights, tokens, heads)
-    constants = _constants(_head_width(width, heads), qkv)
-    launch("attention", "attention_weights", blocks, (THREADS,), arguments, **constants)
+    launch("attention", "attention_weights", blocks, (THREADS,), arguments, **constants_for(heads, qkv))
     return weights
-
-
-def _head_width(width: int, heads: int) -> int:
-    """How wide a head is where a row of qkv is ``width`` wide."""
-    head_width, rest = divmod(width, 3 * heads)
-    if rest:
-        raise ValueError(
-            f"qkv is {width} wide: expected query, key and value of {heads} heads, a multiple of {3 * heads}"
-        )
-    if head_width > WIDEST_HEAD:
-        raise InputError(
-            f"{heads} heads of attention are {head_width} wide: on the GPU a head is at most {WIDEST_HEAD} wide; "
-            "take more heads"
-        )
-    return head_width
 
 
 def _blocks(heads: int, tokens: int, tile: int) -> tuple[int]:
     """The grid: a block for each tile of each head of each image."""
     return (heads * -(-tokens // tile),)
-
-
-def _constants(head_width: int, *arrays) -> dict[str, int]:
-    """What the kernels are compiled with for ``arrays``, whose rows are made of heads."""
-    by_head = (array.reshape(-1, head_width) for array in arrays)
-    return {"HEAD_WIDTH": head_width, **vectors(*by_head), **storage(arrays[0])}
