@@ -52,21 +52,7 @@ def breakdown(step: Callable[[], object], repeats: int, workers: int) -> list[Pa
         step: takes ``workers`` threads, all of the time.
         repeats: steps to take the mean of.
     """
-    work: dict[str, Work] = {}
-    lock = threading.Lock()
-
-    def count(name, kernel, args, kwargs):
-        result = kernel(*args, **kwargs)
-        flop, moved = work_of(name, kernel, args, kwargs, result)
-        with lock:
-            before = work.get(name, Work(0, 0))
-            work[name] = Work(before.flop + flop, before.bytes + moved)
-        return result
-
-    # Counting takes time, so it has a step of its own: every step does the same.
-    with kernels_called_through(count):
-        step()
-
+    work = counted_work(step)  # in a step of its own, for counting takes time; every step does the same
     spent: dict[str, list[float]] = {name: [] for name in work}
 
     def measure(name, kernel, args, kwargs):
@@ -81,10 +67,31 @@ def breakdown(step: Callable[[], object], repeats: int, workers: int) -> list[Pa
             step()
         whole = (time.perf_counter() - start) / repeats
 
-    parts = []
-    for name, seconds in spent.items():
-        own = sum(seconds) / repeats / workers
-        parts.append(Part(name, len(seconds) / repeats, own, own / whole, work[name]))
+    times = {name: (len(seconds) / repeats, sum(seconds) / repeats / workers) for name, seconds in spent.items()}
+    return parts_of(whole, times, work)
+
+
+def counted_work(step: Callable[[], object]) -> dict[str, Work]:
+    """The work of each kernel in a step, by all threads together."""
+    work: dict[str, Work] = {}
+    lock = threading.Lock()
+
+    def count(name, kernel, args, kwargs):
+        result = kernel(*args, **kwargs)
+        flop, moved = work_of(name, kernel, args, kwargs, result)
+        with lock:
+            before = work.get(name, Work(0, 0))
+            work[name] = Work(before.flop + flop, before.bytes + moved)
+        return result
+
+    with kernels_called_through(count):
+        step()
+    return work
+
+
+def parts_of(whole: float, times: dict[str, tuple[float, float]], work: dict[str, Work]) -> list[Part]:
+    """The parts of a step that took ``whole`` seconds, from the calls and seconds of each kernel."""
+    parts = [Part(name, calls, seconds, seconds / whole, work[name]) for name, (calls, seconds) in times.items()]
     parts.sort(key=lambda part: -part.seconds)
     rest = whole - sum(part.seconds for part in parts)
     return [*parts, Part(REST, 0, rest, rest / whole)]

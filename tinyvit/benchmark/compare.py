@@ -44,28 +44,18 @@ class Plan:
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
-    """One task of one row, on every side.
+class Turns:
+    """How fast one task of one row is, on every side.
 
     Attributes:
         steps: in each turn.
         seconds: side -> seconds a step, turn by turn.
-        memory: side -> bytes: "peak" of the process and "net", without what was there before the model.
-        computed_while_waiting: side -> the largest share of a turn of the others in which it kept a core busy.
-        others: cores that other programs kept busy meanwhile, the mean of all turns.
-        parts: of tinyvit's step.
-        tokens_asking_last: of how many tokens tinyvit's last block computes the output.
     """
 
     row: Row
     task: str
     steps: int
     seconds: dict[str, list[float]]
-    memory: dict[str, dict[str, int]]
-    computed_while_waiting: dict[str, float]
-    others: float
-    parts: list[Part]
-    tokens_asking_last: int
 
     def images_per_second(self, side: str) -> float:
         """The median of the turns."""
@@ -81,6 +71,25 @@ class Measured:
         return statistics.median(self.ratios(opponent))
 
 
+@dataclasses.dataclass(frozen=True)
+class Measured(Turns):
+    """One task of one row, on every side.
+
+    Attributes:
+        memory: side -> bytes: "peak" of the process and "net", without what was there before the model.
+        computed_while_waiting: side -> the largest share of a turn of the others in which it kept a core busy.
+        others: cores that other programs kept busy meanwhile, the mean of all turns.
+        parts: of tinyvit's step.
+        tokens_asking_last: of how many tokens tinyvit's last block computes the output.
+    """
+
+    memory: dict[str, dict[str, int]]
+    computed_while_waiting: dict[str, float]
+    others: float
+    parts: list[Part]
+    tokens_asking_last: int
+
+
 def measure(row: Row, task: str, plan: Plan) -> Measured:
     """Have all sides take their turns at one task.
 
@@ -92,19 +101,10 @@ def measure(row: Row, task: str, plan: Plan) -> Measured:
         for name in plan.opponents:
             sides[name] = stack.enter_context(OwnProcess(Theirs, row, task, plan.workers, name == COMPILED))
 
-        steps = plan.steps or _steps_a_turn(sides)
-        for side in sides.values():
-            side.call("turn", steps)  # the first turn only warms up
-        seconds = {name: [] for name in sides}
-        computed, others = dict.fromkeys(sides, 0.0), []
-        for turn in range(plan.repeats):
-            # Every second pair in the other order, so that a machine that slowly changes favours nobody.
-            names = list(sides) if turn % 2 == 0 else list(reversed(sides))
-            for name in names:
-                result = sides[name].call("turn", steps)
-                seconds[name].append(result["seconds"])
-                others.append(result["others"])
-                computed[name] = max(computed[name], result["computed_while_waiting"])
+        steps, turns = take_turns(sides, plan)
+        seconds = {name: [turn["seconds"] for turn in own] for name, own in turns.items()}
+        computed = {name: max(turn["computed_while_waiting"] for turn in own) for name, own in turns.items()}
+        others = [turn["others"] for own in turns.values() for turn in own]
         longest = steps * max(map(statistics.median, seconds.values()))
         return Measured(
             row,
@@ -117,6 +117,23 @@ def measure(row: Row, task: str, plan: Plan) -> Measured:
             sides[OURS].call("breakdown", max(steps, WARM_UP_STEPS)),
             sides[OURS].call("tokens_asking_last"),
         )
+
+
+def take_turns(sides: dict[str, OwnProcess], plan: Plan) -> tuple[int, dict[str, list[dict]]]:
+    """Have each side take its turns, after one to warm up.
+
+    Returns:
+        steps of a turn, and what each side's ``turn(steps)`` gave, turn by turn; "seconds" of a step are among it.
+    """
+    steps = plan.steps or _steps_a_turn(sides)
+    for side in sides.values():
+        side.call("turn", steps)
+    turns = {name: [] for name in sides}
+    for number in range(plan.repeats):
+        # Every second pair in the other order, so that a machine that slowly changes favours nobody.
+        for name in sides if number % 2 == 0 else reversed(sides):
+            turns[name].append(sides[name].call("turn", steps))
+    return steps, turns
 
 
 def meet_torch(rows: list[Row], threads: int, side: int) -> tuple[list[tuple[float, float]], float]:

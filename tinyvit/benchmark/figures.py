@@ -27,7 +27,8 @@ def draw_rooflines(all_measured: list[Measured], ceilings: Ceilings, path: Path)
     figure, panels = _panels(len(all_measured), 6.6, 4.6)
     drawn = []
     for axes, measured in zip(panels, all_measured, strict=True):
-        parts = [part for part in measured.parts if part.work and part.share >= SMALLEST_SHARE]
+        kernels = [part for part in measured.parts if part.work]
+        parts = [part for part in kernels if part.share >= SMALLEST_SHARE] or kernels
         points = np.array([(part.work.intensity, part.gflops) for part in parts])
         left, right = min(0.1, *points[:, 0]) / 1.5, max(200, *points[:, 0]) * 2
         roof = np.array([(x, ceilings.gflops_at(x)) for x in np.geomspace(left, right, 400)])

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from tinyvit.errors import InputError
-from tinyvit.models import ViTConfig
+from tinyvit.models import ViT, ViTConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,3 +52,17 @@ def standard_rows() -> list[Row]:
         Row(ViTConfig.named("nano", **grey), 128, "nano"),
         Row(ViTConfig.named("tiny", depth=9, image_size=32, patch_size=4, classes=10), 64),
     ]
+
+
+def gpu_rows() -> list[Row]:
+    """The models whose training is compared on a GPU, with a batch that fills one."""
+    return [Row(ViTConfig.named(size), 256, size) for size in ("tiny", "small")]
+
+
+def randomise(model: ViT) -> None:
+    """Weights in which nothing is zero or one, so that every parameter matters."""
+    random = np.random.default_rng(0)
+    for name, parameter in model.named_parameters():
+        values = random.standard_normal(parameter.shape)
+        scale = parameter.shape[0] ** -0.5 if parameter.ndim == 2 else 0.3
+        parameter.data = (scale * values + name.endswith("gamma")).astype(np.float32)

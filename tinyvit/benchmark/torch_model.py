@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tinyvit.autograd import gradients, softmax_cross_entropy
-from tinyvit.benchmark.rows import Row
+from tinyvit.benchmark.rows import Row, randomise
 from tinyvit.models import ViT, ViTConfig
 from tinyvit.training.step import smoothed
 from tinyvit.training.workers import Workers
@@ -75,12 +75,14 @@ class TorchViT(nn.Module):
         self.load_state_dict({name: value.reshape(own[name].shape) for name, value in state.items()})
 
 
-def optimizer(model: TorchViT, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+def optimizer(
+    model: TorchViT, learning_rate: float, weight_decay: float, fused: bool | None = None
+) -> torch.optim.AdamW:
     """AdamW that decays matrices (and the patch kernels, which are one) only, as tinyvit's does."""
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 or name == "patches.weight"]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 and name != "patches.weight"]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=learning_rate)
+    return torch.optim.AdamW(groups, lr=learning_rate, fused=fused)
 
 
 def torch_name(name: str) -> str:
@@ -132,15 +134,6 @@ def differences(row: Row, images: int = 2) -> tuple[float, float]:
     if theirs:
         raise RuntimeError(f"the PyTorch model has parameters that tinyvit lacks: {', '.join(theirs)}")
     return _difference(logits.data, torch_logits.detach().numpy()), worst
-
-
-def randomise(model: ViT) -> None:
-    """Weights in which nothing is zero or one, so that every parameter matters."""
-    random = np.random.default_rng(0)
-    for name, parameter in model.named_parameters():
-        values = random.standard_normal(parameter.shape)
-        scale = parameter.shape[0] ** -0.5 if parameter.ndim == 2 else 0.3
-        parameter.data = (scale * values + name.endswith("gamma")).astype(np.float32)
 
 
 def product_rate(threads: int, side: int) -> float:

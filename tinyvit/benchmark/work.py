@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
+from tinyvit.device import is_array
 
 
 class Work(NamedTuple):
@@ -30,7 +30,7 @@ def work_of(name: str, kernel: Callable, args: tuple, kwargs: dict, result) -> W
     given.apply_defaults()
     arguments = given.arguments
     results = result if isinstance(result, tuple) else (result,)
-    moved = [value for value in (*arguments.values(), *results) if isinstance(value, np.ndarray)]
+    moved = [value for value in (*arguments.values(), *results) if is_array(value)]
     moved += [arguments[changed] for changed in CHANGED_IN_PLACE.get(name, ())]  # read, and written too
     # A kernel of single numbers, such as clip_scale, moves no arrays: one number, since FLOP are divided by bytes.
     return Work(FLOP[name](**arguments), sum(array.nbytes for array in moved) or 4)
