@@ -40,7 +40,10 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
         assert kwargs.keys() <= KEYWORDS_OF_UFUNCS, f"CuPy's {ufunc.__name__} has none of {set(kwargs)}"
-        return _wrapped(getattr(ufunc, method)(*_unwrapped(inputs), **_unwrapped(kwargs)))
+        result = getattr(ufunc, method)(*_unwrapped(inputs), **_unwrapped(kwargs))
+        if ufunc is np.matmul and inputs[0].dtype.name == "bfloat16":
+            result = result.astype(inputs[0].dtype)  # NumPy leaves it in float32
+        return _wrapped(result)
 
     def __array_function__(self, function, _types, args, kwargs):
         return _wrapped(function(*_unwrapped(args), **_unwrapped(kwargs)))
@@ -279,6 +282,7 @@ def _real_cupy() -> types.ModuleType | None:
 def installed():
     """Within this block ``import cupy`` gives the stand-in."""
     _real_cupy()
+    shared = vars(ndarray).get("order"), vars(Stream).get("null")
     before, cupy = sys.modules.get("cupy"), make()
     caches = (launch._function, launch._module)
     sys.modules["cupy"] = cupy
@@ -287,6 +291,8 @@ def installed():
     try:
         yield cupy
     finally:
+        ndarray.order = Event.order = shared[0]
+        Stream.null = shared[1]
         for cache in caches:
             cache.cache_clear()
         if before is None:

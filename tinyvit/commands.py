@@ -38,7 +38,13 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         sys.exit(main() or 0)
     except InputError as error:
         _fail(str(error), 2)
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        from tinyvit import gpu
+
+        if (reason := gpu.memory_error(error)) is not None:
+            _fail(f"{reason}; lower --batch-size, raise --accumulate, or train with --precision bfloat16", 2)
+        if not isinstance(error, MemoryError):
+            raise
         advice = "lower --batch-size, raise --accumulate, or take a smaller model or image"
         _fail(f"not enough memory: {str(error).rstrip('.')}; {advice}", 2)
     except KeyboardInterrupt:

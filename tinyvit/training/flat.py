@@ -42,8 +42,7 @@ class FlatParameters:
             start[place] = to_numpy(parameter.data).reshape(-1)
         self.data = device.put(start)
         self.working = self.data if device.dtype == np.float32 else self.data.astype(device.dtype)
-        for constant in model.constants():
-            constant.data = device.put(constant.data, device.dtype)
+        self._constants = [(constant, device.put(constant.data)) for constant in model.constants()]
         self._point_to(self.working)
 
     def zeros(self):
@@ -102,3 +101,5 @@ class FlatParameters:
     def _point_to(self, flat) -> None:
         for parameter, view in zip(self.parameters, self.views(flat).values(), strict=True):
             parameter.data = view
+        for constant, values in self._constants:
+            constant.data = values.astype(flat.dtype, copy=False)

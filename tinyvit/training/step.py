@@ -131,7 +131,7 @@ class TrainStep:
             keep = min(self.recipe.ema, (1 + step) / (10 + step))
             average = self.average[part]
             # Where the scale is not a number nothing moves; a number equals itself, NaN does not.
-            average += (1 - keep) * (scale == scale) * (self.flat.data[part] - average)
+            average += np.float32(1 - keep) * (scale == scale) * (self.flat.data[part] - average)
 
 
 def smoothed(targets, classes: int, label_smoothing: float):
