@@ -193,6 +193,15 @@ def test_a_head_is_not_guessed_from_an_unusual_width(tmp_path):
     assert load_pretrained(tmp_path).config.heads == 2
 
 
+def test_what_is_not_aligned_in_a_file_is_aligned_in_memory(tmp_path):
+    """Arrays lie anywhere in an .npz file, and matrix products copy what is not aligned each time."""
+    with initial.shapes_only():
+        parameters = {name: parameter.data for name, parameter in ViT(small()).named_parameters()}
+    np.savez(tmp_path / "model.npz", **arrays_of(parameters, GOOGLE.rules(small())))
+    model = load_pretrained(tmp_path / "model.npz")
+    assert all(parameter.data.flags.aligned for parameter in model.parameters())
+
+
 def write_zeros(config: ViTConfig, source: Source, path: Path) -> None:
     """A model of zeros in the form of a source. A safetensors file of them takes no room on most disks."""
     with initial.shapes_only():
@@ -237,5 +246,5 @@ print(peak - before, memory()[1] - before)
     loading, in_use = map(int, done.stdout.split())
     size = path.stat().st_size
     assert size > 200e6
-    assert loading < 1.2 * size
+    assert loading < (0.1 if source is TIMM else 1.2) * size  # nothing of timm's needs to be copied
     assert in_use < 1.2 * size

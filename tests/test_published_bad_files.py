@@ -9,7 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from vits import randomised, small
+from vits import name_of, randomised, small
 
 from tinyvit import load_pretrained
 from tinyvit.errors import InputError
@@ -122,15 +122,29 @@ def test_integers_are_no_weights(tmp_path):
     assert "'cls' is of type int64" in refused(write(tmp_path / "model", GOOGLE, arrays))
 
 
-@pytest.mark.parametrize("field", ["depth", "stem_depths", "image_size", "width", "position_embedding"])
-def test_a_config_in_the_file_that_lies(tmp_path, field, nothing_is_read):
+HUGE = 12 * 10**8
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"depth": HUGE},
+        {"depth": 900_000},
+        {"stem_depths": [10**9]},
+        {"image_size": HUGE + 1},
+        {"width": HUGE},
+        {"position_embedding": "sinusoidal", "image_size": 960_000},
+    ],
+    ids=name_of,
+)
+def test_a_config_in_the_file_that_lies(tmp_path, changes, nothing_is_read):
+    """At once: no such model is made."""
     save_pretrained(randomised(small()), tmp_path / "model.safetensors", "timm")
     content = (tmp_path / "model.safetensors").read_bytes()
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     config = json.loads(header["__metadata__"]["tinyvit_config"])
-    lie = {"position_embedding": "sinusoidal", "stem_depths": [10**9]}.get(field, 12 * 10**8)
-    header["__metadata__"]["tinyvit_config"] = json.dumps({**config, field: lie})
+    header["__metadata__"]["tinyvit_config"] = json.dumps({**config, **changes})
     text = json.dumps(header).encode()
     (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
     refused(tmp_path / "model.safetensors")
@@ -155,7 +169,7 @@ def exchanged(header):
 
 
 LIES = {
-    "bytes beyond the end": (lie("c", "data_offsets", [24, 9999]), "'c'"),
+    "bytes beyond the end": (lie("c", "data_offsets", [24, 9999]), "'c' should lie at bytes 24 to 9999 of 36"),
     "too few bytes for the shape": (lie("b", "shape", [4]), "'b'"),
     "a shape beyond all numbers": (lie("b", "shape", [2**62, 2**62]), "'b'"),
     "a negative shape": (lie("b", "shape", [-1, -3]), "'b'"),
@@ -277,6 +291,37 @@ def test_a_bomb_that_hides_its_size(tmp_path):
     assert "'cls'" in refused(path)
 
 
+def directory_entry(content: bytes) -> int:
+    """Where the first entry of a zip file's directory begins."""
+    return content.index(b"PK\x01\x02")
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "deflated"])
+def test_a_member_longer_in_the_directory_than_in_the_file(tmp_path, compression):
+    """What follows it in the file, or in memory, is not taken for weights."""
+    config = ViTConfig(image_size=2, patch_size=1, channels=1, width=64, depth=1, heads=1, mlp_width=1, classes=0)
+    arrays = arrays_in(GOOGLE, config)
+    short = npy(arrays["cls"][:, :, :-2], {"shape": (1, 1, 64)})
+    others = [(f"{name}.npy", npy(array)) for name, array in arrays.items() if name != "cls"]
+    path = archive(tmp_path / "model.npz", ("cls.npy", short), *others, compression=compression)
+    content = bytearray(path.read_bytes())
+    place = directory_entry(content) + 24
+    content[place : place + 4] = struct.pack("<I", len(short) + 8)
+    path.write_bytes(content)
+    assert "'cls'" in refused(path)
+
+
+def test_a_member_whose_local_header_leads_elsewhere(tmp_path, nothing_is_read):
+    """Into the file's comment, which holds the header of an array, and beyond the end of the file."""
+    path = archive(tmp_path / "model.npz", ("cls.npy", npy(ONES)))
+    with zipfile.ZipFile(path, "a") as file:
+        file.comment = npy(ONES)[:128]
+    content = bytearray(path.read_bytes())
+    content[28:30] = struct.pack("<H", len(content) - 128 - 30 - len("cls.npy"))
+    path.write_bytes(content)
+    assert "'cls' is no whole array (it ends beyond the end" in refused(path)
+
+
 def test_members_that_overlap(tmp_path, nothing_is_read):
     """Many names for the same bytes: another kind of bomb."""
     path = archive(tmp_path / "model.npz", ("aaa.npy", npy(ONES)), ("bbb.npy", npy(ONES)))
@@ -296,7 +341,7 @@ def test_a_name_twice_in_an_npz(tmp_path, nothing_is_read):
 def test_an_encrypted_or_strangely_compressed_member(tmp_path, offset, value, named, nothing_is_read):
     path = archive(tmp_path / "model.npz", ("cls.npy", npy(ONES)))
     content = bytearray(path.read_bytes())
-    content[content.index(b"PK\x01\x02") + offset] = value
+    content[directory_entry(content) + offset] = value
     path.write_bytes(content)
     message = refused(path)
     assert "'cls'" in message and named in message
@@ -335,6 +380,15 @@ def test_a_byte_altered_anywhere(tmp_path, save):
             assert str(path) in str(error) and "\n" not in str(error)
         else:
             assert model.config.width == 192
+
+
+def test_an_altered_file_of_tinyvits_own(tmp_path):
+    """These carry a checksum, which is verified."""
+    save_pretrained(randomised(small()), tmp_path / "model.safetensors")
+    content = bytearray((tmp_path / "model.safetensors").read_bytes())
+    content[-100] ^= 1
+    (tmp_path / "model.safetensors").write_bytes(content)
+    assert "checksum" in refused(tmp_path / "model.safetensors")
 
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
