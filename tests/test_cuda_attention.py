@@ -61,14 +61,15 @@ def test_bfloat16_goes_to_tensor_cores(device):
     check(device, *arrays((1, 17, 17, 2, 64), "bfloat16", 0), 2, 1e-2, 1e-2)
 
 
-def test_scores_of_hundreds_do_not_overflow(device):
-    """Numbers without rounding, so that the largest score, about 400, is exact: e^400 is not."""
+@pytest.mark.parametrize("query, key", [((-20, 20), (-20, 20)), ((4, 8), (-8, -4))])
+def test_scores_of_hundreds_do_not_overflow(device, query, key):
+    """Of both signs, or all negative. Numbers without rounding, so that the scores are exact."""
     random = np.random.default_rng(0)
-    qkv = random.integers(-20, 21, (1, 65, 3 * 2 * 64)).astype(np.float32)
-    scores = cpu.attention._heads_of(qkv, 2)[0] @ cpu.attention._heads_of(qkv, 2)[1].swapaxes(-1, -2) / 8
-    assert scores.max() > 300 and scores.min() < -300
-    dout = random.normal(size=(1, 65, 128)).astype(np.float32)
-    check(device, qkv, dout, 2, 1e-5, 1e-4)  # logsumexp, about 400, is rounded to 3e-5
+    shape = (1, 65, 2 * 64)
+    parts = [random.integers(*query, shape), random.integers(*key, shape), random.normal(size=shape)]
+    qkv, dout = np.concatenate(parts, -1).astype(np.float32), random.normal(size=shape).astype(np.float32)
+    assert np.abs(np.log(np.sum(np.exp(parts[0][0, 0, :64] @ parts[1][0, :, :64].T / 8)))) > 100
+    check(device, qkv, dout, 2, 1e-5, 1e-4)  # logsumexp, some hundreds, is rounded to 3e-5
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

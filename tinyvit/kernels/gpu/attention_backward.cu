@@ -46,7 +46,7 @@ __device__ inline void meet_keys(Queries &own, const float4 *queries, const floa
 #pragma unroll
         for (int c = 0; c < C; c++) {
             float weight = exp2f((score[r][c] * rsqrtf(HEAD_WIDTH) - own.logsumexp[r]) * log2_e);
-            // The zeros below the last key have a weight, too, which can be infinite: it must not meet a zero.
+            // Where there is no key the weight can be infinite, and infinity times the zeros there is no number.
             dscore[r][c] = lane + 8 * c < count ? weight * (dweight[r][c] - own.delta[r]) : 0;
         }
     put_weights(weights, dscore);
@@ -54,7 +54,7 @@ __device__ inline void meet_keys(Queries &own, const float4 *queries, const floa
     accumulate(own.gradient, weights, keys, count);
 }
 
-// dq of all N tokens, zero for those that did not ask.
+// dq of all N tokens. For those that did not ask the tile of dout has zeros, and so dq is zero.
 extern "C" __global__ void __launch_bounds__(64)
     attention_backward_queries(const T *dout, const T *qkv, const float *logsumexp, const float *delta, T *dqkv,
                                int tokens, int asking, int heads) {
@@ -87,9 +87,6 @@ extern "C" __global__ void __launch_bounds__(64)
 #pragma unroll
     for (int r = 0; r < rows; r++) {
         int token = head.first + row + 4 * r;
-#pragma unroll
-        for (int c = 0; c < columns; c++)
-            if (token >= asking) own.gradient[r][c] = 0;
         if (token < tokens) store_row(dqkv + head.query(token), own.gradient[r], rsqrtf(HEAD_WIDTH));
     }
 }
@@ -143,9 +140,8 @@ extern "C" __global__ void __launch_bounds__(64)
         load_tile<passing_tile>(queries, qkv + head.query(first), 3 * head.width, count);
         load_tile<passing_tile>(douts, dout + head.output(first), head.width, count);
         if (threadIdx.x < passing_tile) {
-            // The zeros below the last query get the weight e^(0 - infinity), which is zero.
             bool there = threadIdx.x < count;
-            of_query[threadIdx.x] = there ? logsumexp[head.statistic + first + threadIdx.x] : infinity();
+            of_query[threadIdx.x] = there ? logsumexp[head.statistic + first + threadIdx.x] : 0;
             delta_of_query[threadIdx.x] = there ? delta[head.statistic + first + threadIdx.x] : 0;
         }
         __syncthreads();

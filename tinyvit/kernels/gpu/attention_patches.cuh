@@ -120,8 +120,8 @@ template <int R, int C> __device__ inline void put_weights(float4 *weights, cons
             ((float *)(weights + 4 * r * weights_pitch))[lane_of_group() + 8 * c] = patch[r][c];
 }
 
-// sum[r] += row r of the weights times the first `count` rows of a tile. Where that is no multiple of 4, the weights
-// up to the next one are zero.
+// sum[r] += row r of the weights times the first `count` rows of a tile. It goes on to the next multiple of 4, where the
+// rows are zero.
 template <int R>
 __device__ inline void accumulate(float (&sum)[R][columns], const float4 *weights, const float4 *tile, int count) {
     for (int j = 0; j < count; j += 4) {
