@@ -176,7 +176,8 @@ def test_other_precisions(tmp_path, name):
 
 WRITTEN = {
     "plain": {},
-    "tanh GELU, another epsilon": {"gelu": "tanh", "norm_eps": 1e-5},
+    "tanh GELU": {"gelu": "tanh"},
+    "another epsilon": {"norm_eps": 1e-5},
     "no head": {"classes": 0},
     "distillation": {"distillation": True},
     "LayerScale": {"layer_scale": 0.1, "classes": 0, "mlp_width": 96},
@@ -222,6 +223,17 @@ def test_timm_loads_what_is_written(tmp_path, changes):
     chosen = model.config.preprocessing
     assert (tuple(data["mean"]), tuple(data["std"])) == (chosen.mean, chosen.std)
     assert (data["crop_pct"], data["interpolation"]) == (chosen.crop, chosen.interpolation)
+
+
+def test_what_timm_writes_beside_is_read(tmp_path):
+    """The arguments of a model that is in no list: its heads and its GELU."""
+    save_pretrained(written_model(WRITTEN["tanh GELU"]), tmp_path / "ours", "timm")
+    timm = import_timm()
+    oracle = timm.create_model(f"local-dir:{tmp_path / 'ours'}", pretrained=True).eval()
+    timm.models.save_for_hf(oracle, tmp_path / "theirs", safe_serialization=True)
+    model = load_pretrained(tmp_path / "theirs")
+    assert (model.config.heads, model.config.gelu) == (6, "tanh")
+    assert_same_answers(model, oracle, oracle.forward_features)
 
 
 @pytest.mark.parametrize("name", [name for name in WRITTEN if name not in NOT_IN_TRANSFORMERS])

@@ -467,6 +467,14 @@ def test_a_config_of_timm_that_makes_no_sense(tmp_path, said):
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("said", ['{"act_layer": "quick_gelu"}', '{"norm_layer": "rmsnorm"}', '{"num_heads": 5}'])
+def test_arguments_of_timm_that_tinyvit_does_not_have(tmp_path, said):
+    write_safetensors(tmp_path / "model.safetensors", arrays_in(TIMM))
+    (tmp_path / "config.json").write_text(f'{{"model_args": {said}}}')
+    with pytest.raises(InputError, match=r"quick_gelu|rmsnorm|5 heads"):
+        load_pretrained(tmp_path)
+
+
 def test_models_that_tinyvit_does_not_have(tmp_path):
     """Said at once, with the array that shows it."""
     giant = {**arrays_in(TIMM), "blocks.0.mlp.fc1.weight": np.ones((40, 192), np.float32)}

@@ -36,6 +36,15 @@ PATCHES = "embeddings.patch_embeddings.projection"
 POSITIONS = "embeddings.position_embeddings"
 QKV = tuple(f"attention.attention.{part}" for part in ("query", "key", "value"))
 
+# transformers' names of the activation -> ours.
+GELUS = {
+    "gelu": "exact",
+    "gelu_python": "exact",
+    "gelu_new": "tanh",
+    "gelu_fast": "tanh",
+    "gelu_pytorch_tanh": "tanh",
+}
+
 ATTENTION = {
     "attention.qkv.weight": Rule(tuple(f"{name}.weight" for name in QKV), THREE_MATRICES),
     "attention.qkv.bias": Rule(tuple(f"{name}.bias" for name in QKV), THREE_VECTORS),
@@ -154,16 +163,6 @@ def config(checkpoint: Checkpoint) -> ViTConfig:
     )
 
 
-# transformers' names of the activation -> ours.
-GELUS = {
-    "gelu": "exact",
-    "gelu_python": "exact",
-    "gelu_new": "tanh",
-    "gelu_fast": "tanh",
-    "gelu_pytorch_tanh": "tanh",
-}
-
-
 def _gelu(checkpoint: Checkpoint) -> str:
     activation = str(checkpoint.config.get("hidden_act", "gelu"))
     if activation not in GELUS:
@@ -188,8 +187,8 @@ def _preprocessing(checkpoint: Checkpoint, dinov2: bool, distilled: bool) -> Pre
         by_shorter_side = isinstance(size, dict) and "shortest_edge" in size
         resized, cropped = _side(size), _side(crop) if said.get("do_center_crop") and crop else _side(size)
         return Preprocessing(
-            mean=tuple(said.get("image_mean", (0.5,))),
-            std=tuple(said.get("image_std", (0.5,))),
+            mean=tuple(said.get("image_mean", (0.5,))) if said.get("do_normalize", True) else (0.0,),
+            std=tuple(said.get("image_std", (0.5,))) if said.get("do_normalize", True) else (1.0,),
             resize="shorter_side" if by_shorter_side else "stretch",
             crop=min(cropped / resized, 1.0),
             interpolation="bicubic" if said.get("resample", 2) == 3 else "bilinear",

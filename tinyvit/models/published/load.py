@@ -46,10 +46,10 @@ def load_pretrained(path: str | Path, *, image_size: int | None = None, classes:
     try:
         config = written_config(checkpoint) or source.config(checkpoint)
     except InputError as error:
-        # Those of a config do not know which file it is from.
-        raise (
-            error if str(checkpoint.path.parent) in str(error) else InputError(f"{checkpoint.path}: {error}")
-        ) from error
+        if str(checkpoint.path) in str(error) or "config.json" in str(error):
+            raise
+        # An error of a config does not know which file it is from.
+        raise InputError(f"{checkpoint.path}: {error}") from error
     rules = source.rules(config)
     _check(checkpoint, source, config, rules)
 

@@ -21,6 +21,8 @@ RENAMED = {r"^register_tokens$": "reg_token", r"\.gamma_([12])$": r".ls\1.gamma"
 IGNORED = ("mask_token",)
 # (width, patch size) -> heads of the models without class token. Those of SigLIP look alike but have another GELU.
 HEADS_WITHOUT_CLASS_TOKEN = {(768, 16): 16, (1280, 14): 16, (1280, 16): 16, (1408, 16): 16}
+# timm's names of the activation -> ours.
+GELUS = {"gelu": "exact", "gelu_tanh": "tanh"}
 
 BLOCK = {
     **norm("norm1", "norm1"),
@@ -145,34 +147,40 @@ def config(checkpoint: Checkpoint) -> ViTConfig:
         channels=channels,
         width=width,
         depth=checkpoint.count(r"blocks\.(\d+)\."),
-        heads=_heads(checkpoint, width, patch),
         mlp_width=checkpoint.shape("blocks.0.mlp.fc1.weight", 2)[0],
         classes=checkpoint.shape("head.weight", 2)[0] if "head.weight" in names else 0,
         pool="class_token" if "cls_token" in names else "mean",
         representation=checkpoint.shape("pre_logits.fc.weight", 2)[0] if "pre_logits.fc.weight" in names else 0,
-        gelu="exact",
         norm_eps=1e-6,
         distillation="dist_token" in names,
         registers=checkpoint.shape("reg_token", 3)[1] if "reg_token" in names else 0,
         layer_scale=1e-5 if "blocks.0.ls1.gamma" in names else 0.0,
         preprocessing=_preprocessing(checkpoint, image_size, channels),
+        **_heads_and_gelu(checkpoint, width, patch),
         **stem,
     )
 
 
-def _heads(checkpoint: Checkpoint, width: int, patch: int) -> int:
+def _heads_and_gelu(checkpoint: Checkpoint, width: int, patch: int) -> dict:
+    """As the arguments in config.json say, otherwise as the published models of this shape have them."""
     said = checkpoint.config.get("model_args")
-    said = said.get("num_heads") if isinstance(said, dict) else None
-    if isinstance(said, int):
-        return said
+    said = said if isinstance(said, dict) else {}
+    activation = str(said.get("act_layer", "gelu"))
+    if activation not in GELUS or "norm_layer" in said:
+        raise InputError(
+            f"{checkpoint.path.parent / 'config.json'}: act_layer is {activation!r} and norm_layer "
+            f"{said.get('norm_layer')!r}, expected {' or '.join(GELUS)} and none: tinyvit has no others"
+        )
+    if isinstance(said.get("num_heads"), int):
+        return {"heads": said["num_heads"], "gelu": GELUS[activation]}
     if "cls_token" in checkpoint.arrays:
-        return heads_of(checkpoint, width)
+        return {"heads": heads_of(checkpoint, width), "gelu": GELUS[activation]}
     if (width, patch) not in HEADS_WITHOUT_CLASS_TOKEN:
         raise InputError(
             f"{checkpoint.path} has no 'cls_token', and does not say how many heads its model of width {width} and "
             f"patch size {patch} has nor which GELU: tinyvit knows it of timm's vit_..._gap models only"
         )
-    return HEADS_WITHOUT_CLASS_TOKEN[width, patch]
+    return {"heads": HEADS_WITHOUT_CLASS_TOKEN[width, patch], "gelu": GELUS[activation]}
 
 
 def _refuse_variants(checkpoint: Checkpoint) -> None:
