@@ -1,0 +1,652 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       format_name: percent
+# ---
+
+# %% [markdown]
+# # A machine for derivatives
+#
+# **The question:** training needs to know, for each of a hundred thousand
+# numbers, whether to turn it up or down. How can a program find that out
+# about any other program?
+#
+# ## Where we are
+#
+# In [chapter 0](00_an_image_is_worth_16x16_words.ipynb) a model learned to
+# name clothes. At each step it "worked out in which direction each number
+# should change". This chapter builds the part that does: an *autograd
+# engine*, a machine that computes derivatives. You will write one for
+# single numbers, in forty lines; then see what it takes to make it work on
+# arrays, and meet `Tensor` and `Function`, on which all of tinyvit stands.
+#
+# ## The idea
+#
+# You know from school how to differentiate $y = (ab + a)^2$. You would
+# take it apart: a product, a sum, a square. Each is easy alone, and the
+# chain rule puts them together.
+#
+# A program is taken apart already. Every line of it does one small thing,
+# and if each small thing knows its own derivative, the chain rule can be
+# applied by walking back through what was computed. Nothing needs to
+# understand the program as a whole.
+
+# %%
+import numpy as np
+
+from tinyvit.analysis import style
+
+
+def box(axis, x, y, text, colour):
+    """A labelled box of the diagram."""
+    return axis.text(
+        x, y, text, ha="center", va="center", fontsize=10,
+        bbox={"boxstyle": "round,pad=0.4", "fc": "white", "ec": colour},
+    )
+
+
+def arrow(axis, start, end, colour, bend=0.0):
+    """An arrow from box to box."""
+    axis.annotate(
+        "", end.get_position(), start.get_position(),
+        arrowprops={
+            "arrowstyle": "->", "color": colour, "shrinkA": 2,
+            "shrinkB": 2, "connectionstyle": f"arc3,rad={bend}",
+            "patchA": start.get_bbox_patch(),
+            "patchB": end.get_bbox_patch(),
+        },
+    )
+
+
+places = {
+    "a = 3": (0, 1.6), "b = 2": (0, 0), "p = a b = 6": (2, 0.4),
+    "s = p + a = 9": (4.2, 1), "y = s² = 81": (6.4, 1),
+}
+arrows = [(0, 2), (1, 2), (2, 3), (0, 3), (3, 4)]
+figure, axis = style.new_figure(7.5, 2.4)
+boxes = [
+    box(axis, x, y, text, style.GREY) for text, (x, y) in places.items()
+]
+for start, end in arrows:
+    arrow(axis, boxes[start], boxes[end], style.BLUE)
+    arrow(axis, boxes[end], boxes[start], style.VERMILION, 0.3)
+axis.text(6.4, 0.2, "blue: compute", color=style.BLUE, ha="center")
+axis.text(6.4, -0.15, "red: differentiate", color=style.VERMILION,
+          ha="center")
+axis.set_xlim(-0.7, 7.4)
+axis.set_ylim(-0.4, 2.1)
+axis.set_title("Forwards for values, backwards for derivatives")
+axis.axis("off");
+
+# %% [markdown]
+# The picture is called the *graph* of the computation. Blue arrows show
+# what was computed from what; the red ones run the other way.
+#
+# ## The mathematics
+#
+# Let $y$ be the number at the end, and write $\bar v = \partial y /
+# \partial v$ for the derivative of $y$ with respect to any number $v$ on
+# the way: how much $y$ changes for each bit that $v$ changes. For the end
+# itself, $\bar y = 1$.
+#
+# Suppose that we know $\bar s$, and that $s$ was computed from $p$ and
+# $a$. The chain rule says how much of it passes on to each:
+#
+# $$
+# \bar p \mathrel{+}= \bar s \,\frac{\partial s}{\partial p}
+# \qquad
+# \bar a \mathrel{+}= \bar s \,\frac{\partial s}{\partial a}
+# $$
+#
+# The sign is $\mathrel{+}=$ and not $=$, because a number can be used
+# several times. Here $a$ is used twice, in $p$ and in $s$. If $a$ grows, $y$
+# changes along both ways, and the changes add up.
+#
+# So to differentiate: begin at the end with 1, and go back through the
+# graph. At each operation multiply what has arrived with the operation's
+# own derivative, and add the product to what its inputs have. For our
+# example, with $a = 3$ and $b = 2$:
+#
+# $$
+# \begin{aligned}
+# \bar y &= 1 \\
+# \bar s &= \bar y \cdot 2s = 18 \\
+# \bar p &= \bar s \cdot 1 = 18 \\
+# \bar a &= \bar s \cdot 1 + \bar p \cdot b = 18 + 36 = 54 \\
+# \bar b &= \bar p \cdot a = 54
+# \end{aligned}
+# $$
+#
+# One walk gives the derivative with respect to *every* input. That is why
+# this direction, called *reverse mode* or *back-propagation*, is the one
+# for training: a model has millions of inputs and one loss.
+#
+# ## The code, for single numbers
+#
+# A `Value` is a number that remembers which operation made it: from which
+# inputs, and with which derivative for each.
+
+# %%
+class Value:
+    """A number that remembers how it was made."""
+
+    def __init__(self, data, inputs=(), slopes=()):
+        self.data = data
+        self.grad = 0.0  # what has arrived so far
+        self.inputs = inputs  # the Values it was computed from
+        self.slopes = slopes  # its derivative for each of them
+
+    def __add__(self, other):
+        return Value(self.data + other.data, (self, other), (1.0, 1.0))
+
+    def __mul__(self, other):
+        slopes = (other.data, self.data)  # d(ab)/da = b, d(ab)/db = a
+        return Value(self.data * other.data, (self, other), slopes)
+
+
+a, b = Value(3.0), Value(2.0)
+s = a * b + a
+y = s * s
+print(y.data)
+assert y.data == 81
+
+# %% [markdown]
+# Running the program has built the graph behind its back. To walk it, we
+# need an order in which each `Value` comes *after all that were computed
+# from it*: only then has everything arrived that it has to pass on. Such
+# an order is called *topological*. A depth-first search finds the reverse
+# of it: list a value once all its inputs are listed.
+
+# %%
+def topological_order(end):
+    """All values that `end` depends on, each after its inputs."""
+    order, seen, stack = [], set(), [(end, False)]
+    while stack:
+        value, inputs_done = stack.pop()
+        if inputs_done:
+            order.append(value)
+        elif value not in seen:
+            seen.add(value)
+            stack.append((value, True))  # look again after the inputs
+            stack += [(one, False) for one in value.inputs]
+    return order
+
+
+def backward(end):
+    """Add to each value's grad the derivative of `end`."""
+    end.grad = 1.0
+    for value in reversed(topological_order(end)):
+        for one, slope in zip(value.inputs, value.slopes):
+            one.grad += value.grad * slope
+
+
+backward(y)
+print(f"dy/da = {a.grad}, dy/db = {b.grad}")
+assert (a.grad, b.grad) == (54, 54)
+
+# %% [markdown]
+# As computed by hand. The search keeps a list of its own and does not call
+# itself, since Python gives up at about a thousand nested calls and graphs
+# are deeper than that:
+
+# %%
+x = Value(1.0)
+deep = x
+for _ in range(100_000):
+    deep = deep + x
+backward(deep)
+print(x.grad)
+assert x.grad == 100_001
+
+# %% [markdown]
+# How do we know that it is right in general? By asking the definition of
+# the derivative: change an input a little, run the program again, and see
+# how much the result has changed.
+
+# %%
+def program(a, b):
+    """Something with many paths from the inputs to the end."""
+    for _ in range(3):
+        a = a * b + a
+        b = b * b + a
+    return a * b
+
+
+a, b = Value(0.3), Value(-0.7)
+backward(program(a, b))
+step = 1e-6
+up = program(Value(0.3 + step), Value(-0.7)).data
+down = program(Value(0.3 - step), Value(-0.7)).data
+measured = (up - down) / (2 * step)
+print(f"walked {a.grad:.8f}, measured {measured:.8f}")
+assert abs(a.grad - measured) < 1e-8
+
+# %% [markdown]
+# ## What goes wrong: another order
+#
+# What if we pass gradients on as soon as they arrive, and do not wait for
+# the rest? Then a value passes on a part, later the whole, and its inputs
+# get the part twice.
+
+# %%
+def hasty_backward(end):
+    """Walks on at once. Wrong, wherever paths meet again."""
+    end.grad = 1.0
+    waiting = [end]
+    while waiting:
+        value = waiting.pop(0)
+        for one, slope in zip(value.inputs, value.slopes):
+            one.grad += value.grad * slope
+            waiting.append(one)
+
+
+def two_paths():
+    """x -> u -> v, and v reaches y twice, once by a detour."""
+    x = Value(2.0)
+    u = x * x
+    y = u + u * u
+    return x, y
+
+
+x, y = two_paths()
+backward(y)
+hasty, y = two_paths()
+hasty_backward(y)
+print(f"right {x.grad}, hasty {hasty.grad}")
+assert x.grad == 2 * 2 + 4 * 2**3
+assert hasty.grad != x.grad
+
+# %% [markdown]
+# ## From numbers to arrays
+#
+# A model with 139,018 numbers, each a Python object, would take minutes
+# for one image. NumPy computes with whole arrays at once, so we let an
+# operation work on arrays: the graph then has a few hundred nodes instead
+# of millions.
+#
+# In tinyvit an array with a place in the graph is called `Tensor`, and an
+# operation is called `Function`. A Function has two methods that stand
+# together: `forward` computes the result and keeps what it will need, and
+# `backward` gets the gradient of the result and returns the gradient of
+# each input. Here is the product once more:
+
+# %%
+from tinyvit.autograd import Function, Tensor, gradients
+
+
+class Product(Function):
+    def forward(self, x, y):
+        self.x, self.y = x, y
+        return x * y
+
+    def backward(self, dout):
+        return dout * self.y, dout * self.x
+
+
+x = Tensor(np.array([1.0, 2.0, 3.0]), requires_grad=True)
+y = Tensor(np.array([4.0, 5.0, 6.0]), requires_grad=True)
+dx, dy = gradients(Product()(x, y).sum(), [x, y])
+print(dx, dy)
+np.testing.assert_array_equal(dx, y.data)
+np.testing.assert_array_equal(dy, x.data)
+
+# %% [markdown]
+# We write `dx` for the gradient of `x`, an array of the same shape: each
+# number says how the end changes with that number of `x`. And `dout` is
+# the gradient of the operation's output, which has arrived from behind.
+#
+# In tinyvit the product is written just so, but for one thing: it leaves
+# out a gradient that nobody needs.
+
+# %%
+import inspect
+
+from tinyvit.autograd.elementwise import Multiply
+
+print(inspect.getsource(Multiply))
+
+# %% [markdown]
+# The walk is the one that you wrote, with a few checks. (It is in
+# `tinyvit/autograd/function.py`, which you can read now.)
+
+# %% [markdown]
+# ### A gradient for each shape
+#
+# Arrays bring one complication. NumPy *broadcasts*: it adds an array of
+# shape (3,) to one of shape (2, 3) by using it for both rows.
+
+# %%
+rows = Tensor(np.ones((2, 3)), requires_grad=True)
+bias = Tensor(np.array([10.0, 20.0, 30.0]), requires_grad=True)
+total = rows + bias
+print(total.data)
+d_rows, d_bias = gradients(total.sum(), [rows, bias])
+print("gradient of the bias:", d_bias)
+assert d_bias.shape == (3,) and (d_bias == 2).all()
+
+# %% [markdown]
+# Each number of `bias` was used twice, once in each row. And what is used
+# twice gets the sum of both gradients: that is the $\mathrel{+}=$ of the
+# chain rule again. So wherever an input was repeated along an axis, its
+# gradient is *summed* along that axis. tinyvit does this in one place for
+# all operations; you will write it in exercise 1.2.
+#
+# ### A product of matrices
+#
+# One operation does nearly all the work of a Transformer: $Y = XW$, with
+# $X$ of shape $(n, k)$, $W$ of shape $(k, m)$ and $Y$ of shape $(n, m)$.
+# Each number of $Y$ is
+#
+# $$
+# Y_{ij} = \sum_l X_{il} W_{lj}.
+# $$
+#
+# Let $\bar Y$, of the shape of $Y$, hold the gradient that has arrived.
+# The number $X_{il}$ is used in row $i$ of $Y$, once in each column $j$,
+# and each time the slope is $W_{lj}$. Add up all uses:
+#
+# $$
+# \bar X_{il} = \sum_j \bar Y_{ij} W_{lj}
+# \quad\text{that is}\quad
+# \bar X = \bar Y W^\top .
+# $$
+#
+# In the same way $W_{lj}$ is used in column $j$, once in each row, with
+# the slope $X_{il}$:
+#
+# $$
+# \bar W_{lj} = \sum_i X_{il} \bar Y_{ij}
+# \quad\text{that is}\quad
+# \bar W = X^\top \bar Y .
+# $$
+#
+# The shapes leave no other choice: $\bar X$ must be $(n, k)$, and $\bar Y
+# W^\top$ is the one product of the two that has this shape.
+
+# %%
+class MatrixProduct(Function):
+    def forward(self, x, w):  # (n, k), (k, m) -> (n, m)
+        self.x, self.w = x, w
+        return x @ w
+
+    def backward(self, dout):  # (n, m)
+        return dout @ self.w.T, self.x.T @ dout
+
+
+random = np.random.default_rng(0)
+x = Tensor(random.normal(size=(4, 3)), requires_grad=True)
+w = Tensor(random.normal(size=(3, 5)), requires_grad=True)
+cotangent = random.normal(size=(4, 5))
+mine = gradients(MatrixProduct()(x, w), [x, w], cotangent)
+theirs = gradients(x @ w, [x, w], cotangent)  # tinyvit's own
+for one, other in zip(mine, theirs):
+    np.testing.assert_allclose(one, other)
+
+# %% [markdown]
+# The array `cotangent` stands for a gradient that arrives from behind. If
+# the end is no single number we must say what to begin with, and random
+# numbers are the best choice, as you will see in a moment.
+#
+# ## Never believe a gradient
+#
+# A wrong backward pass rarely fails. Training just goes worse, or it goes
+# well and could go better, and nobody knows. So every backward pass in
+# tinyvit is checked against measured derivatives, as we did above. How
+# small should the step be? Guess before you look: the smaller the better?
+
+# %%
+def error_of_step(step, dtype):
+    """Relative error of the measured slope of exp at 1."""
+    x, step = dtype(1), dtype(step)
+    measured = (np.exp(x + step) - np.exp(x - step)) / (2 * step)
+    return abs(float(measured) / np.e - 1)
+
+
+steps = np.logspace(-12, 0, 97)
+wide = [error_of_step(step, np.float64) for step in steps]
+narrow = np.logspace(-6, 0, 49)
+short = [error_of_step(step, np.float32) for step in narrow]
+figure, axis = style.new_figure(7, 3)
+axis.loglog(steps, np.maximum(wide, 1e-13), color=style.BLUE)
+axis.loglog(narrow, short, color=style.ORANGE)
+axis.text(1e-9, 3e-10, "float64", color=style.BLUE)
+axis.text(1.5e-6, 2e-4, "float32", color=style.ORANGE)
+axis.set_xlabel("step")
+axis.set_ylabel("relative error of the slope")
+axis.set_title("A step can be too large, and too small");
+
+# %%
+best = steps[np.argmin(wide)]
+print(f"float64 is best with steps near {best:.0e}: {min(wide):.0e}")
+print(f"float32 reaches {min(short):.0e} at its best")
+assert 1e-7 < best < 1e-4 and min(wide) < 1e-9
+assert min(short) > 1e-6
+assert error_of_step(1e-12, np.float64) > 1e-6
+
+# %% [markdown]
+# On the right the step is so large that the function bends within it. On
+# the left it is so small that the two results agree in nearly all their
+# digits, and their difference is made of rounding errors. In float32 no
+# step is good. Therefore gradients are checked in float64, with steps
+# around a millionth.
+#
+# `gradcheck` does it for every number of every input, with a random
+# cotangent, and says nothing when all is well.
+
+# %%
+from tinyvit import gradcheck
+
+gradcheck(
+    lambda x, w: MatrixProduct()(x, w),
+    [random.normal(size=(4, 3)), random.normal(size=(3, 5))],
+)
+
+# %% [markdown]
+# ### An experiment: why random?
+#
+# The easiest way to get a single number at the end is to sum up the
+# output, which means a cotangent of ones. Many tests in the wild do so.
+# Here is a *softmax*: it turns a row of numbers $x_1 \dots x_K$ into
+# positive numbers that sum to 1, $y_k = e^{x_k} / \sum_j e^{x_j}$. Its
+# backward pass below is nonsense. Which of two checks notices?
+
+# %%
+class WrongSoftmax(Function):
+    def forward(self, x):
+        e = np.exp(x - x.max(axis=-1, keepdims=True))
+        self.y = e / e.sum(axis=-1, keepdims=True)
+        return self.y
+
+    def backward(self, dout):
+        return (np.zeros_like(dout),)  # nothing at all!
+
+
+x = random.normal(size=(2, 5))
+gradcheck(lambda x: WrongSoftmax()(x).sum(), [x])
+print("a cotangent of ones: passed")
+try:
+    gradcheck(lambda x: WrongSoftmax()(x), [x])
+except AssertionError as error:
+    caught = True
+    print("random cotangents:", str(error).splitlines()[0][:50], "...")
+assert caught
+
+# %% [markdown]
+# The outputs of a softmax always sum to 1, whatever its inputs. So the
+# derivative of their sum *is* zero, and a backward pass that returns zeros
+# is right for this one question. Ask with random numbers and there is
+# nowhere to hide.
+#
+# ## Exercises
+#
+# ### Exercise 1.1: another operation
+#
+# Write `tanh` for our `Value`. The hyperbolic tangent of $x$ is `np.tanh`,
+# and its derivative is $1 - \tanh^2 x$.
+
+# %% tags=["exercise"]
+def tanh(x):
+    """tanh of a Value, as a Value."""
+    ...
+
+
+# %% tags=["check"]
+def check_tanh(tanh):
+    """Says whether the function is right, and if not, why."""
+    x = Value(0.5)
+    y = tanh(x)
+    if y is None:
+        print("Not yet: the function returns nothing.")
+        return False
+    if not isinstance(y, Value):
+        print("Not yet: return a Value, so that it has a place in the "
+              "graph.")
+        return False
+    if abs(y.data - np.tanh(0.5)) > 1e-12:
+        print("Not yet: its data should be np.tanh(x.data).")
+        return False
+    backward(y * y)  # twice the value times the slope
+    if x.grad == 0:
+        print("Not yet: the result does not know that it was made from "
+              "x: give Value its inputs and slopes.")
+        return False
+    slope = 1 - np.tanh(0.5) ** 2
+    if abs(x.grad - 2 * np.tanh(0.5) * slope) > 1e-12:
+        print("Not yet: the slope is 1 - tanh(x)^2, at x = x.data.")
+        return False
+    print("Right!")
+    return True
+
+
+check_tanh(tanh);
+
+# %% tags=["solution"]
+def tanh(x):
+    """tanh of a Value, as a Value."""
+    y = np.tanh(x.data)
+    return Value(y, (x,), (1 - y * y,))
+
+
+check_tanh(tanh);
+
+# %% [markdown]
+# ### Exercise 1.2: undo a broadcast
+#
+# An array of shape `shape` was broadcast by NumPy to the shape of
+# `gradient`. Return the gradient that it gets: summed over every axis
+# along which it was repeated. Broadcasting puts missing axes in front, and
+# repeats axes of length 1.
+
+# %% tags=["exercise"]
+def unbroadcast(gradient, shape):
+    """Sum `gradient` to `shape`."""
+    ...
+
+
+# %% tags=["check"]
+def check_unbroadcast(unbroadcast):
+    """Says whether the function is right, and if not, why."""
+    gradient = np.arange(24.0).reshape(2, 3, 4)
+    for shape, hint in [
+        ((2, 3, 4), "nothing was repeated here: leave it as it is"),
+        ((4,), "missing axes come in front: sum over the first two"),
+        ((3, 4), "one axis is missing, the first"),
+        ((2, 1, 4), "an axis of length 1 was repeated: sum with "
+                    "keepdims=True, so that it stays"),
+        ((1, 4), "first remove missing axes, then sum those of "
+                 "length 1"),
+        ((), "a single number was repeated along all axes"),
+    ]:
+        found = unbroadcast(gradient, shape)
+        if found is None:
+            print("Not yet: the function returns nothing.")
+            return False
+        x = Tensor(np.zeros(shape), requires_grad=True)
+        (right,) = gradients(x * np.ones((2, 3, 4)), [x], gradient)
+        if np.shape(found) != shape or not np.allclose(found, right):
+            print(f"Not yet: for shape {shape}, {hint}.")
+            return False
+    print("Right!")
+    return True
+
+
+check_unbroadcast(unbroadcast);
+
+# %% tags=["solution"]
+def unbroadcast(gradient, shape):
+    """Sum `gradient` to `shape`."""
+    missing = gradient.ndim - len(shape)
+    gradient = gradient.sum(axis=tuple(range(missing)))
+    repeated = tuple(
+        axis for axis, length in enumerate(shape)
+        if length == 1 and gradient.shape[axis] != 1
+    )
+    return gradient.sum(axis=repeated, keepdims=True)
+
+
+check_unbroadcast(unbroadcast);
+
+# %% [markdown]
+# ### Exercise 1.3: find the mistake
+#
+# The backward pass of this division, $x / y$, is wrong. Derive
+# $\partial (x/y) / \partial y$ and write it down right.
+
+# %% tags=["exercise"]
+class Quotient(Function):
+    def forward(self, x, y):
+        self.x, self.y = x, y
+        return x / y
+
+    def backward(self, dout):
+        return dout / self.y, dout * self.x / self.y  # mend me
+
+
+# %% tags=["check"]
+def check_quotient(quotient):
+    """Says whether the Function is right, and if not, why."""
+    x, y = np.array([1.0, -2.0, 3.0]), np.array([0.5, 2.0, -1.5])
+    tensors = [Tensor(array, requires_grad=True) for array in (x, y)]
+    dx, dy = gradients(quotient()(*tensors), tensors, np.ones(3))
+    if not np.allclose(dx, 1 / y):
+        print("Not yet: the first gradient was right: dout / y.")
+        return False
+    if np.allclose(dy, x / y**2):
+        print("Not yet: the sign. A larger y makes 1 / y smaller.")
+        return False
+    if not np.allclose(dy, -x / y**2):
+        print("Not yet: 1 / y is y to the power -1. Its derivative is "
+              "-1 times y to the power -2.")
+        return False
+    print("Right!")
+    return True
+
+
+check_quotient(Quotient);
+
+# %% tags=["solution"]
+class Quotient(Function):
+    def forward(self, x, y):
+        self.x, self.y = x, y
+        return x / y
+
+    def backward(self, dout):
+        return dout / self.y, -dout * self.x / self.y**2
+
+
+check_quotient(Quotient);
+
+# %% [markdown]
+# ## Further reading
+#
+# - `tinyvit/autograd/function.py` and `tensor.py`: you can read both now.
+#   Look for what ours lacks: nodes are freed on the way back, a second
+#   walk is refused, and shapes are checked.
+# - Baydin et al., *Automatic differentiation in machine learning: a
+#   survey* (2018), [arXiv:1502.05767](https://arxiv.org/abs/1502.05767),
+#   sections 2 and 3.
+# - Andrej Karpathy's *micrograd*, from which the idea of starting with
+#   single numbers comes.
+#
+# Next: [layers by hand](02_layers_by_hand.ipynb).
