@@ -16,10 +16,11 @@ SEEDS = st.integers(0, 2**32)
 
 
 def logits_and_targets(precision: str, shape, spread: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Logits, and rows that are positive and sum to 1, as label smoothing and MixUp make them."""
+    """Logits, and rows of targets in [0, 1] with sums from 0.1 to 1: those too have a gradient."""
     random = np.random.default_rng(seed)
     targets = random.random(shape) ** 4 + 1e-3
-    targets = (targets / targets.sum(axis=1, keepdims=True)).astype(np.float32)
+    targets *= random.uniform(0.1, 1, (len(targets), 1)) / targets.sum(axis=1, keepdims=True)
+    targets = targets.astype(np.float32)
     return rounded(random.normal(size=shape) * spread, precision), targets
 
 

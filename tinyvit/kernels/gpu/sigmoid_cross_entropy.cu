@@ -10,9 +10,8 @@ extern "C" __global__ void sigmoid_cross_entropy_forward(const T *logits, const 
 #pragma unroll 4
     for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
         float x = load(logits + i);
-        // -log s(x) = max(-x, 0) + log(1 + exp(-|x|)), so no exp can overflow. Here a not-a-number must come through,
-        // which fmaxf would replace by the 0.
-        loss += (x < 0 ? 0 : x) - x * targets[i] + log1pf(expf(-fabsf(x)));
+        // -log s(x) = max(-x, 0) + log(1 + exp(-|x|)), so no exp can overflow.
+        loss += fmaxf(x, 0) - x * targets[i] + log1pf(expf(-fabsf(x)));
     }
     loss = block_sum(loss, shared);
     if (threadIdx.x == 0) losses[blockIdx.x] = loss;
