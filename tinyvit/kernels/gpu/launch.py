@@ -8,6 +8,7 @@ import numpy as np
 from tinyvit.device import array_module, is_array, is_gpu_array
 from tinyvit.kernels import cuda_on_cpu
 from tinyvit.kernels.cuda_on_cpu import Parameter, Source
+from tinyvit.kernels.gpu.headers import header_folders
 
 FOLDER = Path(__file__).parent
 MOST_STATIC_SHARED = 48 << 10  # bytes of shared memory that a kernel gets without asking
@@ -78,7 +79,8 @@ def _module(file: str, constants: tuple, on_gpu: bool):
 
     source = Source(path, dict(constants))
     # CuPy's cache knows a program by its own text and options, and so would miss a change in what it includes.
-    options = (*source.options, f"-I{FOLDER}", "--std=c++17", f"-DDIGEST={source.digest}")
+    folders = (FOLDER, *header_folders())
+    options = (*source.options, *(f"-I{folder}" for folder in folders), "--std=c++17", f"-DDIGEST={source.digest}")
     return cupy.RawModule(code=source.text, options=options), source
 
 
