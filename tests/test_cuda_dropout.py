@@ -24,6 +24,11 @@ def test_float32_is_the_cpu_bit_for_bit(device, shape, rate, key, seed):
     np.testing.assert_array_equal(device.back(dx), device.back(y))
 
 
+def test_a_number_equal_to_the_rate_is_kept(device):
+    rate = float(np.random.Generator(np.random.Philox(key=5)).random(8, dtype=np.float32)[6])
+    assert device.back(dropout.dropout_forward(device.to(np.ones(8, np.float32)), rate, 5))[6] > 0
+
+
 @settings(max_examples=20)
 @given(SHAPES, RATES, st.integers(0, 2**63 - 1))
 def test_bfloat16_has_the_same_mask(device, shape, rate, key):
