@@ -130,12 +130,13 @@ def test_without_anything_that_trains_the_status_is_1(monkeypatch):
     assert ended.status == 1 and "tinyvit cannot train here" in ended.out
 
 
-def test_wrong_numbers_are_found(monkeypatch):
+@pytest.mark.parametrize("losses", [(1.7, 1.6), (1.609, 1.61), (float("nan"), float("nan"))])
+def test_wrong_numbers_are_found(monkeypatch, losses):
     from tinyvit.training import step
 
-    monkeypatch.setattr(step, "read", lambda results: [types.SimpleNamespace(loss=1.7), types.SimpleNamespace(loss=1)])
+    monkeypatch.setattr(step, "read", lambda results: [types.SimpleNamespace(loss=loss) for loss in losses])
     state, (line,) = run(training.on_cpu)
-    assert state == "broken" and "CPU computes losses of 1.7 and 1 in float32" in line
+    assert state == "broken" and f"CPU computes losses of {losses[0]} and {losses[1]} in float32" in line
 
 
 # The driver
