@@ -1,4 +1,4 @@
-"""The stand-in for CUDA's mma.h: products of tiles by a warp, and what it reports."""
+"""The stand-ins for CUDA's mma.h and cuda_pipeline_primitives.h: what they do, and what they report."""
 
 import ml_dtypes
 import numpy as np
@@ -33,13 +33,13 @@ extern "C" __global__ void kernel(const float *from, float *to) {
 ORDERS = (0, 1, 2)
 
 
-def run(tmp_path, text: str, *arrays: np.ndarray, order: int = 0, threads: int = 32) -> None:
+def run(tmp_path, text: str, *arguments, order: int = 0, threads: int = 32) -> None:
     """Run the one kernel of ``text`` with one block."""
     path = tmp_path / "kernel.cu"
     path.write_text(text, encoding="utf-8")
     module = Module(path)
     with turns_in_order(order):
-        module.get_function(*module.source.kernels)((1,), (threads,), arrays)
+        module.get_function(*module.source.kernels)((1,), (threads,), arguments)
 
 
 def aligned(*shape: int) -> np.ndarray:
@@ -143,6 +143,35 @@ def test_a_fragment_is_filled_and_stored(tmp_path):
 def test_what_cuda_forbids_is_reported_with_its_line(tmp_path, body, message):
     with pytest.raises(CudaError, match=message):
         run(tmp_path, KERNEL % body, aligned(32, 32), aligned(32, 32))
+
+
+ASYNCHRONOUS = """#include <cuda_pipeline_primitives.h>
+extern "C" __global__ void kernel(const float *from, float *to, int bytes, int prior) {
+    __shared__ __align__(16) float shared[64];
+    __pipeline_memcpy_async(shared + threadIdx.x, from + threadIdx.x, bytes);
+    __pipeline_commit();
+    __pipeline_memcpy_async(shared + threadIdx.x + 32, from + threadIdx.x + 32, bytes);
+    __pipeline_commit();
+    __pipeline_wait_prior(prior);
+    to[threadIdx.x] = shared[threadIdx.x];
+    to[threadIdx.x + 32] = shared[threadIdx.x + 32];
+}
+"""
+
+
+def test_an_asynchronous_copy_is_there_once_it_was_waited_for(tmp_path):
+    numbers = aligned(64)
+    numbers[:] = np.arange(64)
+    for prior, there in ((2, 0), (1, 32), (0, 64)):
+        result = aligned(64)
+        run(tmp_path, ASYNCHRONOUS, numbers, result, 4, prior)
+        np.testing.assert_array_equal(result, np.where(np.arange(64) < there, numbers, np.nan))
+
+
+def test_an_asynchronous_copy_of_a_misaligned_address_is_reported(tmp_path):
+    message = r"thread \(1, 0, 0\) at kernel.cu:4: __pipeline_memcpy_async: an address is no multiple of 16 bytes"
+    with pytest.raises(CudaError, match=message):
+        run(tmp_path, ASYNCHRONOUS, aligned(64), aligned(64), 16, 0)
 
 
 def test_a_warp_that_is_not_whole_has_no_tensor_core(tmp_path):

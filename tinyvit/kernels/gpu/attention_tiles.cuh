@@ -1,6 +1,8 @@
 // What the attention kernels on tensor cores have in common: see attention_tensor_cores.cu. HEAD_WIDTH is D/H, at most
 // 128; in shared memory and in registers it is padded with zeros to WIDTH, a multiple of 16.
 #pragma once
+#include <cuda_pipeline_primitives.h>
+
 #include "tensor_cores.cuh"
 
 #ifndef HEAD_WIDTH
@@ -14,8 +16,8 @@ const int TILE = WIDTH > 64 ? 32 : 64;  // rows of a shared tile
 const int GROUPS = TILE / 16;
 const int MOST_WARPS = 4;      // in a block: their own rows pass through the room of two tiles
 
-// How many blocks a multiprocessor should have room for, which sets how many registers a thread may use: 128 for 4 blocks
-// of 4 warps, 168 for 3, 255 for 2. The fewest without spills of registers to memory.
+// How many blocks a multiprocessor should have room for, which sets how many registers a thread may use: 128 for 4
+// blocks of 4 warps, 168 for 3, 255 for 2. The most that leave enough registers.
 #ifdef ANYWHERE
 const int OCCUPANCY = 1, KEYS_OCCUPANCY = 1;
 #else
@@ -37,22 +39,33 @@ struct Head {
         batch = pair / heads, head = pair % heads, width = heads * HEAD_WIDTH;
         first = blockIdx.x % blocks * (blockDim.x / 2);
     }
-    // Its numbers in the first of `tokens` rows, of a matrix with `wide` times the width D; `part`: 0, 1, 2 for q, k, v.
+    // Its numbers in the first of `tokens` rows, of a matrix `wide` times as wide as D; `part`: 0, 1, 2 for q, k, v.
     __device__ long long offset(int tokens, int wide, int part) const {
         return (long long)batch * tokens * wide * width + part * width + head * HEAD_WIDTH;
     }
 };
 
-// Copies `rows` rows to shared memory: zeros below the `there` rows that there are, and right of HEAD_WIDTH.
-// All threads of the block take part; neighbouring threads read neighbouring 16 bytes.
+// Begins to copy `rows` rows to shared memory: zeros below the `there` rows that there are, and right of HEAD_WIDTH.
+// All threads of the block take part; neighbouring threads read neighbouring 16 bytes. The copies go past the
+// registers, and all are under way at once: memory is waited for once, in finish_copies, and not for each 16 bytes.
 __device__ void copy_in(__nv_bfloat16 *tile, const __nv_bfloat16 *from, int stride, int rows, int there) {
-#pragma unroll 1
     for (int i = threadIdx.x; i < rows * (WIDTH / VECTOR); i += blockDim.x) {
         int row = i / (WIDTH / VECTOR), column = i % (WIDTH / VECTOR) * VECTOR;
-        Vector vector = {};
-        if (row < there && column < HEAD_WIDTH) vector = *(const Vector *)(from + (long long)row * stride + column);
-        *(Vector *)(tile + row * STRIDE + column) = vector;
+        __nv_bfloat16 *to = tile + row * STRIDE + column;
+        const __nv_bfloat16 *source = from + (long long)row * stride + column;
+        if (row >= there || column >= HEAD_WIDTH)
+            *(Vector *)to = Vector{};
+        else if (VECTOR > 1)
+            __pipeline_memcpy_async(to, source, 16);
+        else
+            *to = *source;
     }
+}
+
+// Waits for the thread's own copies; a barrier must follow.
+__device__ inline void finish_copies() {
+    __pipeline_commit();
+    __pipeline_wait_prior(0);
 }
 
 // Writes a warp's 16 rows, `there` of which there are, times a factor for each. They pass through its 16 rows of shared

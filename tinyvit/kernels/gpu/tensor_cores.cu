@@ -11,11 +11,12 @@ template <class Fragment> __device__ bool same_as_half(const __nv_bfloat16 *tile
     return same;
 }
 
-// answer[0] = 1 if products and left operands lie in quads, and tiles can be loaded as half precision; else 0. One warp.
+// answer[0] = 1 if products and left operands lie in quads, and tiles can be loaded as half precision; else 0.
+// One warp.
 extern "C" __global__ void lie_in_quads(int *answer) {
     __shared__ __align__(128) float scratch[SCRATCH];
     __shared__ __align__(128) __nv_bfloat16 tile[SCRATCH];
-    for (int i = threadIdx.x; i < SCRATCH; i += 32) tile[i] = __float2bfloat16((float)i);  // whole numbers up to 256 fit
+    for (int i = threadIdx.x; i < SCRATCH; i += 32) tile[i] = __float2bfloat16((float)i);  // exact up to 256
     __syncwarp();
     Anywhere found(scratch);
     Quads quads(scratch);

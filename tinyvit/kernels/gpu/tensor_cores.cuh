@@ -1,9 +1,9 @@
 // Products on tensor cores: a warp multiplies 16 x 16 tiles, each spread over the registers of its 32 lanes.
 //
-// CUDA leaves open which lane holds which numbers of a tile (its cells), so whatever works on the rows of a product would
-// have to write it to shared memory and to read it back. On the chips of today the cells lie in quads: 4 lanes hold two
-// whole rows, and a product can be the left operand of the next as it is. The launcher asks the chip whether that is so
-// (tensor_cores.cu), and if not compiles with -DANYWHERE=1 what is right wherever the cells lie, and slower.
+// CUDA leaves open which lane holds which numbers of a tile (its cells), so whatever works on the rows of a product
+// would have to write it to shared memory and to read it back. On the chips of today the cells lie in quads: 4 lanes
+// hold two whole rows, and a product can be the left operand of the next as it is. The launcher asks the chip whether
+// that is so (tensor_cores.cu), and if not compiles with -DANYWHERE=1 what is right wherever the cells lie, and slower.
 #pragma once
 #ifndef BFLOAT16
 #define BFLOAT16 1
@@ -21,8 +21,8 @@ typedef wmma::fragment<wmma::accumulator, 16, 16, 16, float> Sums;
 
 const int SCRATCH = 16 * 16;  // floats of shared memory that a warp needs for itself
 
-// A tile from shared memory. It is loaded as one of half precision, since 16 bits are 16 bits: that takes one instruction
-// (ldmatrix), where nvcc 13 makes four, and as many more to transpose, of the load of a bfloat16 tile.
+// A tile from shared memory. It is loaded as one of half precision, since 16 bits are 16 bits: that takes one
+// instruction (ldmatrix), where nvcc 13 makes four, and as many more to transpose, of the load of a bfloat16 tile.
 template <class Use, class Layout>
 __device__ void load_as_half(wmma::fragment<Use, 16, 16, 16, __nv_bfloat16, Layout> &to, const __nv_bfloat16 *from,
                              int stride) {

@@ -186,7 +186,10 @@ static bool run_block(std::mt19937 &random) {
     memset(launch->dynamic_shared, 0xff, launch->dynamic_shared_size);
     std::vector<int> order(threads.size());
     for (size_t i = 0; i < order.size(); i++) order[i] = launch->order == 1 ? order.size() - 1 - i : i;
-    for (Thread &thread : threads) thread.state = ready, thread.synced_with_warp = 0;
+    for (Thread &thread : threads) {
+        thread.state = ready, thread.synced_with_warp = 0;
+        thread.copies.clear(), thread.batches = 0;
+    }
     for (;;) {
         if (launch->order > 1) std::shuffle(order.begin(), order.end(), random);
         size_t done = 0;

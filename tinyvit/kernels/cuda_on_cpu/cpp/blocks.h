@@ -3,6 +3,8 @@
 #include <setjmp.h>
 #include <stddef.h>
 
+#include <vector>
+
 namespace cuda_on_cpu {
 
 struct Index {
@@ -19,6 +21,13 @@ enum State { ready, at_barrier, at_collective, finished, failed };
 // Called once all lanes of a warp have arrived at the same operation: requests[lane] is null for lanes without a part.
 typedef void (*Complete)(void **requests);
 
+// A copy that goes on while the thread does: see cuda_pipeline_primitives.h.
+struct Copy {
+    void *to;
+    const void *from;
+    size_t bytes, batch;
+};
+
 struct Thread {
     Index index;
     int number, lane;
@@ -31,6 +40,8 @@ struct Thread {
     int synced_with_warp; // how often it took part in an operation of its warp since the last barrier
     jmp_buf context;
     char *stack;
+    std::vector<Copy> copies; // asynchronous ones that it began and has not waited for
+    size_t batches;           // of them, so far
 };
 
 extern Thread *current;

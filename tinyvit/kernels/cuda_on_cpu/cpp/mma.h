@@ -1,8 +1,8 @@
 // A stand-in for CUDA's mma.h: the 32 lanes of a warp multiply small matrices together, as tensor cores do.
 //
 // A fragment is a tile spread over the lanes of a warp. CUDA leaves open which lane holds which of its numbers, and a
-// kernel that assumes an answer can fail on another chip. So the answer here changes with the order of turns: in order 0
-// it is that of today's chips, in all others it is none that anybody would guess.
+// kernel that assumes an answer can fail on another chip. So the answer here changes with the order of turns: in order
+// 0 it is that of today's chips, in all others it is none that anybody would guess.
 #pragma once
 #include <stdint.h>
 #include <string.h>
@@ -70,7 +70,8 @@ struct Access {
     bool uniform;
 };
 
-inline void access(const char *operation, const void *address, unsigned stride, size_t bytes, cuda_on_cpu::Place place) {
+inline void access(const char *operation, const void *address, unsigned stride, size_t bytes,
+                   cuda_on_cpu::Place place) {
     Access request = {address, stride, true};
     cuda_on_cpu::collective(operation, 0xffffffff, &request, [](void **requests) {
         Access **lanes = (Access **)requests;
