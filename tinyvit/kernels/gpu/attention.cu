@@ -1,7 +1,8 @@
 // Multi-head self-attention without its N x N weights in memory (FlashAttention: Dao et al., 2022; Dao, 2023).
 //
 // A block has a tile of queries; keys and values pass by tile by tile. Softmax needs the largest score m of a row and
-// the sum of the whole row before its first weight is known. But softmax(s) v = sum_j e^(s_j - m) v_j / sum_j e^(s_j - m)
+// the sum of the whole row before its first weight is known. But
+//     softmax(s) v = sum_j e^(s_j - m) v_j / sum_j e^(s_j - m)
 // holds for any m. So both sums run with the largest score so far, and shrink by e^(m - m') where that grows to m'.
 #include "attention_patches.cuh"
 

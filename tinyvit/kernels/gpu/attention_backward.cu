@@ -2,8 +2,8 @@
 //
 // With P the weights, computed anew from the scores S and logsumexp, and delta = rowsum(dout out):
 // dv = P^T dout, dS = P (dout v^T - delta), dq = dS k scale, dk = dS^T q scale, where scale is that of the scores.
-// In one kernel the rows of a block are queries, and it sums their dq while keys and values pass by; in another they are
-// keys, for dk and dv, while queries pass by. Both compute P and dS. That is more work than to do so once and have
+// In one kernel the rows of a block are queries, and it sums their dq while keys and values pass by; in another they
+// are keys, for dk and dv, while queries pass by. Both compute P and dS. That is more work than to do so once and have
 // blocks add to dq together, but nobody waits for another, and each sum has one order: results are deterministic.
 #include "attention_patches.cuh"
 

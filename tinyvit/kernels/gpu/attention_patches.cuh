@@ -13,21 +13,22 @@
 #endif
 
 const int threads = 64;                          // of a block: two warps
-const int width = (HEAD_WIDTH + 7) / 8 * 8;      // of a tile: its last columns are zero where a head is narrower
-const int columns = width / 8;                   // of a tile that a lane has
+const int tile_width = (HEAD_WIDTH + 7) / 8 * 8; // the last columns are zero where a head is narrower
+const int columns = tile_width / 8;              // of a tile that a lane has
+
 // Columns that a lane has next to each other, to read them at once: lane l has columns (l + 8 i) adjacent + 0, 1, ....
-const int adjacent = width % 32 == 0 ? 4 : width % 16 == 0 ? 2 : 1;
+const int adjacent = tile_width % 32 == 0 ? 4 : tile_width % 16 == 0 ? 2 : 1;
 
 // A row of a tile begins this many float4 after the one before. It is odd, so that the 8 lanes of a group, which read
 // from 8 rows at once, read from different banks.
-const int pitch = width / 4 + 1;
+const int pitch = tile_width / 4 + 1;
 
 // Rows of the tiles that pass by a block's own rows: the wider the heads, the fewer, for all to lie in 48 KB.
 const int passing_tile = HEAD_WIDTH <= 64 ? 32 : HEAD_WIDTH <= 96 ? 16 : 8;
 
-// A row of the weights, of a block's own rows for a passing tile, begins this many float4 after the one before: for the
-// 4 groups of a warp, which write to 4 rows at once, 8 banks apart.
-const int weights_pitch = passing_tile / 4 + 2;
+// A row of the weights, of a block's own rows for a passing tile, begins this many float4 after the one before. It is
+// twice an odd number, so that the 4 groups of a warp, which write 8 numbers of 4 rows at once, write to all 32 banks.
+const int weights_pitch = 2 * (passing_tile / 8 | 1);
 
 // Numbers that are read at once.
 template <int N> struct alignas(4 * N) Pack {
@@ -69,9 +70,9 @@ struct Head {
 
 // Fills a tile with `count` rows that lie `step` numbers apart in memory, and zeros below and beside them.
 template <int ROWS> __device__ inline void load_tile(float4 *tile, const T *from, long long step, int count) {
-#pragma unroll
-    for (int i = threadIdx.x; i < ROWS * (width / VECTOR); i += threads) {
-        int row = i / (width / VECTOR), column = i % (width / VECTOR) * VECTOR;
+#pragma unroll 8
+    for (int i = threadIdx.x; i < ROWS * (tile_width / VECTOR); i += threads) {
+        int row = i / (tile_width / VECTOR), column = i % (tile_width / VECTOR) * VECTOR;
         float values[VECTOR] = {};
         if (row < count && column < HEAD_WIDTH) load_vector(from + row * step + column, values);
         float *to = (float *)(tile + row * pitch) + column;
@@ -93,7 +94,7 @@ __device__ inline void products(float (&result)[R][C], const float4 *left, const
 #pragma unroll
         for (int c = 0; c < C; c++) result[r][c] = 0;
 #pragma unroll 1
-    for (int k = 0; k < width / 4; k++) {
+    for (int k = 0; k < tile_width / 4; k++) {
         float4 a[R];
 #pragma unroll
         for (int r = 0; r < R; r++) a[r] = left[4 * r * pitch + k];
@@ -120,8 +121,8 @@ template <int R, int C> __device__ inline void put_weights(float4 *weights, cons
             ((float *)(weights + 4 * r * weights_pitch))[lane_of_group() + 8 * c] = patch[r][c];
 }
 
-// sum[r] += row r of the weights times the first `count` rows of a tile. It goes on to the next multiple of 4, where the
-// rows are zero.
+// sum[r] += row r of the weights times the first `count` rows of a tile. It goes on to the next multiple of 4, where
+// the rows are zero.
 template <int R>
 __device__ inline void accumulate(float (&sum)[R][columns], const float4 *weights, const float4 *tile, int count) {
     for (int j = 0; j < count; j += 4) {
@@ -166,6 +167,7 @@ __device__ inline float group_sum(float value) {
 }
 __device__ inline float group_max(float value) {
 #pragma unroll
-    for (int distance = 4; distance > 0; distance /= 2) value = fmaxf(value, __shfl_xor_sync(all_lanes, value, distance));
+    for (int distance = 4; distance > 0; distance /= 2)
+        value = fmaxf(value, __shfl_xor_sync(all_lanes, value, distance));
     return value;
 }

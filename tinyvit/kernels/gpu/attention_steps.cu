@@ -1,7 +1,7 @@
 // Attention forward in steps: qkv (B, N, 3 D) -> out (B, N, D), softmax(q k^T / sqrt(d)) v for each head of width d.
 //
-// Each of N queries meets N keys and N values: 4 N^2 d operations on 4 N d numbers. So arithmetic should decide, and what
-// decides instead is how often a number travels before it is used. Step 3 is what training uses: attention.cu.
+// Each of N queries meets N keys and N values: 4 N^2 d operations on 4 N d numbers. So arithmetic should decide, and
+// what decides instead is how often a number travels before it is used. Step 3 is what training uses: attention.cu.
 #include "attention_patches.cuh"
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -39,15 +39,15 @@ extern "C" __global__ void attention_thread_a_query(const T *qkv, T *out, int to
 //
 // The threads of a block fetch a tile of keys and values together, in wide reads, and then each meets all of the tile:
 // memory is read 64 times less. And since softmax can run with the largest score so far, if what is summed shrinks
-// whenever that grows, one pass is enough ("online softmax"): each key is fetched once, and a third of the arithmetic is
-// saved. What now takes the time is shared memory, from which a multiply-add of a score reads two numbers, and one of a
-// value one, four at a time. Block: 64 threads.
+// whenever that grows, one pass is enough ("online softmax"): each key is fetched once, and a third of the arithmetic
+// is saved. What now takes the time is shared memory, from which a multiply-add of a score reads two numbers, and one
+// of a value one, four at a time. Block: 64 threads.
 extern "C" __global__ void __launch_bounds__(64) attention_shared_tiles(const T *qkv, T *out, int tokens, int heads) {
     __shared__ float4 queries[threads * pitch], keys[passing_tile * pitch], values[passing_tile * pitch];
     Head head(tokens, threads, tokens, tokens, heads);
     const float4 *query = queries + threadIdx.x * pitch;
     load_tile<threads>(queries, qkv + head.query(head.first), 3 * head.width, tokens - head.first);
-    float scale = rsqrtf(HEAD_WIDTH), most = -infinity(), total = 0, sum[width] = {};
+    float scale = rsqrtf(HEAD_WIDTH), most = -infinity(), total = 0, sum[tile_width] = {};
     for (int first = 0; first < tokens; first += passing_tile) {
         int count = min(passing_tile, tokens - first);
         __syncthreads(); // all have done with the tiles before
@@ -56,7 +56,7 @@ extern "C" __global__ void __launch_bounds__(64) attention_shared_tiles(const T 
         __syncthreads();
         for (int j = 0; j < count; j++) {
             float score = 0;
-            for (int k = 0; k < width / 4; k++) {
+            for (int k = 0; k < tile_width / 4; k++) {
                 float4 a = query[k], b = keys[j * pitch + k];
                 score += a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
             }
@@ -64,12 +64,12 @@ extern "C" __global__ void __launch_bounds__(64) attention_shared_tiles(const T 
                 float shrink = exp2f((most - score) * scale * log2_e);
                 most = score, total *= shrink;
 #pragma unroll
-                for (int c = 0; c < width; c++) sum[c] *= shrink;
+                for (int c = 0; c < tile_width; c++) sum[c] *= shrink;
             }
             float weight = exp2f((score - most) * scale * log2_e);
             total += weight;
 #pragma unroll
-            for (int k = 0; k < width / 4; k++) {
+            for (int k = 0; k < tile_width / 4; k++) {
                 float4 value = values[j * pitch + k];
                 sum[4 * k] += weight * value.x;
                 sum[4 * k + 1] += weight * value.y;
