@@ -1,0 +1,86 @@
+"""Copies the notebooks into the book's sources, and says there what only the book needs to know."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+# How a cell with a tag of tests/test_notebooks.py is shown: folded, below these words.
+FOLDED = {
+    "solution": ("hide-cell", "Show the solution", "Hide the solution"),
+    "check": ("hide-input", "Show the check", "Hide the check"),
+}
+
+
+def copy_chapters(notebooks: Path, target: Path) -> None:
+    """Write each of ``notebooks``/NN_name.ipynb to ``target``, and remove what is no longer there."""
+    sources = {path.name: path for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))}
+    target.mkdir(exist_ok=True)
+    for name, source in sources.items():
+        notebook = for_the_book(json.loads(source.read_text(encoding="utf-8")), set(sources))
+        write_if_changed(target / name, json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+    for path in target.iterdir():
+        if path.name not in sources:
+            path.unlink()
+
+
+def write_if_changed(path: Path, text: str) -> None:
+    """Leave a file that is the same already, so that Sphinx does not read it again."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def for_the_book(notebook: dict, names: set[str]) -> dict:
+    """The notebook with folded exercises, links that work in the book, and words in the place of figures for those
+    who cannot see them.
+
+    Args:
+        notebook: as in the file.
+        names: the notebooks that there are; a link to another becomes its words.
+    """
+    heading = ""
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            cell["source"] = relink(source, names)
+            heading = (re.findall(r"^#+ (.+)$", source, re.MULTILINE) or [heading])[-1]
+            continue
+        metadata = cell["metadata"]
+        shown = metadata["mystnb"] = {}
+        for tag in metadata.get("tags", ()):
+            if tag in FOLDED:
+                fold, shown["code_prompt_show"], shown["code_prompt_hide"] = FOLDED[tag]
+                metadata["tags"] = [*metadata["tags"], fold]
+        if any("image/png" in output.get("data", ()) for output in cell["outputs"]):
+            shown["image"] = {"alt": title_drawn_by(source) or f"A figure for: {heading}"}
+    return notebook
+
+
+def relink(markdown: str, names: set[str]) -> str:
+    """Links to other files as they are right for a page in book/chapters/."""
+
+    def link(match: re.Match) -> str:
+        words, target = match.groups()
+        if re.match(r"[a-z]+:|#", target):
+            return match[0]
+        path = target.partition("#")[0]
+        if path in names:
+            return match[0]
+        if path.startswith("../book/"):
+            return f"[{words}]({target.replace('../book/', '../', 1)})"
+        if path.startswith("../tinyvit/") and path.endswith(".py"):
+            module = path.removeprefix("../").removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+            return f"{{py:mod}}`{words.strip('`')} <{module}>`"
+        return words
+
+    return re.sub(r"(?<!!)\[([^\]]+)\]\(([^()\s]+)\)", link, markdown)
+
+
+def title_drawn_by(code: str) -> str:
+    """The first title that a cell's code gives to a figure in plain words, or nothing."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+            first = node.args[0]
+            if node.func.attr in ("suptitle", "set_title") and isinstance(first, ast.Constant):
+                return str(first.value).replace("\n", " ")
+    return ""

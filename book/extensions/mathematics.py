@@ -1,0 +1,79 @@
+"""The book's mathematics without a network: MathJax beside the site's pages, MathML inside the EPUB's."""
+
+import atexit
+import json
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from mathjax_package import CannotFetch, mathjax_folder
+from docutils.nodes import SkipNode
+from sphinx.errors import ExtensionError
+
+SCRIPT = "mathjax/tex-svg.js"
+
+
+def place_script(app) -> None:
+    """Copy MathJax's one script to the site's _static."""
+    if app.builder.format != "html" or app.builder.math_renderer_name != "mathjax":
+        return
+    try:
+        source = mathjax_folder() / Path(SCRIPT).name
+    except CannotFetch as error:
+        raise ExtensionError(str(error)) from None
+    target = Path(app.outdir) / "_static" / SCRIPT
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+@cache
+def _converter() -> subprocess.Popen:
+    """MathJax in Node, which answers each line of JSON with another."""
+    script = Path(__file__).with_name("tex_to_mathml.js")
+    command = ["node", str(script), str(mathjax_folder())]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+    atexit.register(process.kill)
+    return process
+
+
+@cache
+def mathml(tex: str, display: bool) -> str:
+    """A formula as MathML, by the same reader of TeX as on the site.
+
+    Raises:
+        ExtensionError: MathJax cannot be had, or does not understand the formula.
+    """
+    try:
+        process = _converter()
+    except (CannotFetch, FileNotFoundError) as error:
+        raise ExtensionError(f"no MathML without MathJax in Node: {error}") from None
+    process.stdin.write(json.dumps({"tex": tex, "display": display}) + "\n")
+    process.stdin.flush()
+    answer = json.loads(process.stdout.readline())
+    if "error" in answer:
+        raise ExtensionError(f"MathJax does not understand {tex!r}: {answer['error']}")
+    return answer["mathml"]
+
+
+def visit_inline(translator, node) -> None:
+    translator.body.append(mathml(node.astext(), display=False))
+    raise SkipNode
+
+
+def visit_block(translator, node) -> None:
+    translator.body.append(f'<div class="math">{mathml(node.astext(), display=True)}</div>')
+    raise SkipNode
+
+
+def setup(app) -> dict:
+    app.add_html_math_renderer(
+        "mathml",
+        inline_renderers=(visit_inline, None),
+        block_renderers=(visit_block, None),
+    )
+    app.config.mathjax_path = SCRIPT
+    app.config.html_math_renderer = "mathml" if "epub" in app.tags else "mathjax"
+    app.connect("builder-inited", place_script)
+    # Pages written side by side would talk to one converter at once.
+    return {"parallel_read_safe": True, "parallel_write_safe": "epub" not in app.tags}
