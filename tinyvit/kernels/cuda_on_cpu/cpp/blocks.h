@@ -2,8 +2,7 @@
 #pragma once
 #include <setjmp.h>
 #include <stddef.h>
-
-#include <vector>
+#include <stdint.h>
 
 namespace cuda_on_cpu {
 
@@ -16,17 +15,10 @@ struct Place {
     int line;
 };
 
-enum State { ready, at_barrier, at_collective, finished, failed };
+enum State { ready, at_barrier, at_collective, finished };
 
 // Called once all lanes of a warp have arrived at the same operation: requests[lane] is null for lanes without a part.
 typedef void (*Complete)(void **requests);
-
-// A copy that goes on while the thread does: see cuda_pipeline_primitives.h.
-struct Copy {
-    void *to;
-    const void *from;
-    size_t bytes, batch;
-};
 
 struct Thread {
     Index index;
@@ -37,18 +29,32 @@ struct Thread {
     unsigned mask;         // the lanes that take part
     void *request;
     Complete complete;
-    int synced_with_warp; // how often it took part in an operation of its warp since the last barrier
+    // How many operations of the warp, since the last barrier, each lane had done when this thread last heard of it: what
+    // a lane did before them, this thread may rely on.
+    unsigned heard[32];
+    uint64_t now; // the moment in its life, as accesses.cpp counts
     jmp_buf context;
-    char *stack;
-    std::vector<Copy> copies; // asynchronous ones that it began and has not waited for
-    size_t batches;           // of them, so far
 };
 
 extern Thread *current;
-extern Index block_index, block_size, grid_size;
+
+// In the grid or the block, of the number of a block or a thread.
+Index index_in(size_t number, Index size);
+
+// The fiber's kernel sees one thread and one block, so that the compiler may keep what these return.
+Index thread_index() __attribute__((const));
+int lane_index() __attribute__((const));
+Index block_index() __attribute__((const));
+Index block_size() __attribute__((const));
+Index grid_size() __attribute__((const));
 
 void barrier(Place place);
 void collective(const char *operation, unsigned mask, void *request, Complete complete, Place place);
+void atomic(void *address, size_t size, const void *code); // what comes next is an atomic operation
+void fence();
+void begin_copy(void *to, const void *from, size_t bytes); // asynchronous: see copies.cpp
+void end_batch_of_copies();
+void wait_for_copies(size_t batches_left);
 void *dynamic_shared();
 int order_of_turns(); // of this launch
 

@@ -7,20 +7,24 @@
 
 #include "blocks.h"
 
-#define __global__
-#define __device__
-#define __align__(bytes) __attribute__((aligned(bytes)))
+#define __global__ __attribute__((noinline))
+#define __device__ __attribute__((always_inline))
 #define __constant__ static const
 #define __forceinline__ inline
 #define __launch_bounds__(...)
-// One block runs at a time, so what its threads share can be a static array. All of them lie in one section, which the
-// runtime fills with poison before each block.
-#define __shared__ static __attribute__((section("cuda_shared")))
+#define __align__(bytes) __attribute__((aligned(bytes)))
+// One block runs at a time, so what its threads share can be a static array. All of them lie in one section, each after
+// a gap that belongs to none: an index a little too large ends there, and not in another array.
+#define CUDA_ON_CPU_GAP_NAMED(number) cuda_on_cpu_gap_##number
+#define CUDA_ON_CPU_GAP(number) CUDA_ON_CPU_GAP_NAMED(number)
+#define __shared__                                                                                              \
+    static __attribute__((section("cuda_shared"), used)) char CUDA_ON_CPU_GAP(__COUNTER__)[64];                 \
+    static __attribute__((section("cuda_shared")))
 
-#define threadIdx (cuda_on_cpu::current->index)
-#define blockIdx (cuda_on_cpu::block_index)
-#define blockDim (cuda_on_cpu::block_size)
-#define gridDim (cuda_on_cpu::grid_size)
+#define threadIdx (cuda_on_cpu::thread_index())
+#define blockIdx (cuda_on_cpu::block_index())
+#define blockDim (cuda_on_cpu::block_size())
+#define gridDim (cuda_on_cpu::grid_size())
 #define warpSize 32
 
 #define HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()

@@ -3,7 +3,6 @@
 // Here a copy is made when its thread waits for it, and not before: a kernel that forgets to wait reads poison.
 #pragma once
 #include <stdint.h>
-#include <string.h>
 
 #include "blocks.h"
 
@@ -13,18 +12,10 @@ inline void __pipeline_memcpy_async(void *to, const void *from, size_t bytes, co
         cuda_on_cpu::fail({file, line}, "__pipeline_memcpy_async copies 4, 8 or 16 bytes, not %zu", bytes);
     if ((uintptr_t)to % bytes || (uintptr_t)from % bytes)
         cuda_on_cpu::fail({file, line}, "__pipeline_memcpy_async: an address is no multiple of %zu bytes", bytes);
-    cuda_on_cpu::current->copies.push_back({to, from, bytes, cuda_on_cpu::current->batches});
+    cuda_on_cpu::begin_copy(to, from, bytes);
 }
 
-inline void __pipeline_commit() { cuda_on_cpu::current->batches++; }
+inline void __pipeline_commit() { cuda_on_cpu::end_batch_of_copies(); }
 
 // Waits until at most the last `prior` batches are still under way.
-inline void __pipeline_wait_prior(size_t prior) {
-    std::vector<cuda_on_cpu::Copy> &copies = cuda_on_cpu::current->copies, later;
-    for (const cuda_on_cpu::Copy &copy : copies)
-        if (copy.batch + prior < cuda_on_cpu::current->batches)
-            memcpy(copy.to, copy.from, copy.bytes);
-        else
-            later.push_back(copy);
-    copies = later;
-}
+inline void __pipeline_wait_prior(size_t prior) { cuda_on_cpu::wait_for_copies(prior); }

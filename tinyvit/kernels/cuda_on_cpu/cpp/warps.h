@@ -46,26 +46,26 @@ inline unsigned ballot(const char *operation, unsigned mask, bool yes, Place pla
 
 // The lane that a shuffle reads, or the own one where it would leave the group of `width` lanes, as CUDA has it.
 inline int source_lane(int wanted, int width) {
-    int lane = current->lane, group = lane / width * width;
+    int lane = lane_index(), group = lane / width * width;
     return wanted < group || wanted >= group + width ? lane : wanted;
 }
 
 } // namespace cuda_on_cpu
 
 template <typename X> inline X __shfl_xor_sync(unsigned mask, X value, int lanes, int width = 32, HERE) {
-    int source = cuda_on_cpu::source_lane(cuda_on_cpu::current->lane ^ lanes, width);
+    int source = cuda_on_cpu::source_lane(cuda_on_cpu::lane_index() ^ lanes, width);
     return cuda_on_cpu::shuffle("__shfl_xor_sync", mask, value, source, {file, line});
 }
 template <typename X> inline X __shfl_down_sync(unsigned mask, X value, int lanes, int width = 32, HERE) {
-    int source = cuda_on_cpu::source_lane(cuda_on_cpu::current->lane + lanes, width);
+    int source = cuda_on_cpu::source_lane(cuda_on_cpu::lane_index() + lanes, width);
     return cuda_on_cpu::shuffle("__shfl_down_sync", mask, value, source, {file, line});
 }
 template <typename X> inline X __shfl_up_sync(unsigned mask, X value, int lanes, int width = 32, HERE) {
-    int source = cuda_on_cpu::source_lane(cuda_on_cpu::current->lane - lanes, width);
+    int source = cuda_on_cpu::source_lane(cuda_on_cpu::lane_index() - lanes, width);
     return cuda_on_cpu::shuffle("__shfl_up_sync", mask, value, source, {file, line});
 }
 template <typename X> inline X __shfl_sync(unsigned mask, X value, int source, int width = 32, HERE) {
-    int lane = cuda_on_cpu::current->lane;
+    int lane = cuda_on_cpu::lane_index();
     return cuda_on_cpu::shuffle("__shfl_sync", mask, value, lane / width * width + source % width, {file, line});
 }
 inline void __syncwarp(unsigned mask = 0xffffffff, HERE) {
@@ -81,8 +81,15 @@ inline int __all_sync(unsigned mask, int yes, HERE) {
     return cuda_on_cpu::ballot("__all_sync", mask, yes, {file, line}) == mask;
 }
 
-// Threads take turns, so plain arithmetic is atomic here.
-template <typename X> inline X atomicAdd(X *address, X value) { X old = *address; *address = old + value; return old; }
-template <typename X> inline X atomicMax(X *address, X value) { X old = *address; if (value > old) *address = value; return old; }
-inline void __threadfence() {}
+// Threads take turns, so plain arithmetic is atomic here. The runtime is told, and the compiler that it need not tell it.
+#define ATOMIC template <typename X> __attribute__((noinline, no_sanitize("thread"))) X
+#define BEGIN_ATOMIC cuda_on_cpu::atomic(address, sizeof(X), (char *)__builtin_return_address(0) - 1); X old = *address
+ATOMIC atomicAdd(X *address, X value) { BEGIN_ATOMIC; *address = old + value; return old; }
+ATOMIC atomicMax(X *address, X value) { BEGIN_ATOMIC; if (value > old) *address = value; return old; }
+ATOMIC atomicMin(X *address, X value) { BEGIN_ATOMIC; if (value < old) *address = value; return old; }
+ATOMIC atomicExch(X *address, X value) { BEGIN_ATOMIC; *address = value; return old; }
+ATOMIC atomicCAS(X *address, X expected, X value) { BEGIN_ATOMIC; if (old == expected) *address = value; return old; }
+#undef ATOMIC
+#undef BEGIN_ATOMIC
+inline void __threadfence() { cuda_on_cpu::fence(); }
 inline void __threadfence_block() {}
