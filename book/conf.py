@@ -11,7 +11,7 @@ from chapters import copy_chapters  # noqa: E402
 
 project = "tinyvit"
 author = "the tinyvit authors"
-copyright = "2025, the tinyvit authors"
+copyright = "2026, the tinyvit authors"
 language = "en"
 
 # What is made from elsewhere, each time, and never committed.
@@ -28,11 +28,11 @@ extensions = [
     "figures",
     "mathematics",
 ]
-exclude_patterns = ["_build", "figures", "images", "README.md"]
+exclude_patterns = ["_build", "figures", "images"]
 suppress_warnings = ["mystnb.unknown_mime_type"]
 on_paper = tags.has("print") or tags.has("epub")  # noqa: F821 (Sphinx brings the name)
 if on_paper:
-    exclude_patterns.append("api")
+    exclude_patterns.append("api/tinyvit*")
     suppress_warnings.append("toc.excluded")
 
 # Chapters are executed by notebooks/build.py; here their outputs are shown as they were committed.
@@ -68,6 +68,7 @@ html_copy_source = False
 if tags.has("print"):  # noqa: F821
     html_theme = "basic"
     html_css_files = ["print.css"]
+    html_sidebars = {"**": []}
     html_domain_indices = html_use_index = False
 else:
     html_theme = "sphinx_book_theme"
@@ -82,11 +83,14 @@ else:
         "use_download_button": False,
         "use_fullscreen_button": False,
         "back_to_top_button": False,
+        "navbar_persistent": [],
+        "footer_content_items": "copyright.html",
         "pygments_light_style": "a11y-high-contrast-light",
         "pygments_dark_style": "a11y-high-contrast-dark",
     }
     # Pages of source code do without the list of all chapters, which takes longer to make than the rest of a page.
     head = ["navbar-logo.html", "search-button-field.html"]
+    html_context = {"default_mode": "auto"}  # as the reader's screen is: dark or light
     html_sidebars = {"[!_]**": [*head, "sbt-sidebar-nav.html"], "_modules/**": head}
 
 epub_title = "tinyvit: a Vision Transformer from scratch"

@@ -38,6 +38,7 @@ def index_page(names: list[str]) -> str:
         "Every public module, class and function, in the words of its docstring. A page holds a package; the packages "
         "stand in the order of the alphabet. To learn what belongs to what, read the "
         ":doc:`map from the paper to the code </paper_to_code>` first.\n\n"
+        ".. only:: print or epub\n\n   It is on the book's site, which is made by ``python book/build.py html``.\n\n"
         ".. toctree::\n   :maxdepth: 1\n\n" + "".join(f"   {name}\n" for name in names)
     )
 

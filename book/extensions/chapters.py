@@ -17,7 +17,7 @@ def copy_chapters(notebooks: Path, target: Path) -> None:
     sources = {path.name: path for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))}
     target.mkdir(exist_ok=True)
     for name, source in sources.items():
-        notebook = for_the_book(json.loads(source.read_text(encoding="utf-8")), set(sources))
+        notebook = for_the_book(json.loads(source.read_text(encoding="utf-8")), int(name[:2]), set(sources))
         write_if_changed(target / name, json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
     for path in target.iterdir():
         if path.name not in sources:
@@ -30,18 +30,21 @@ def write_if_changed(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def for_the_book(notebook: dict, names: set[str]) -> dict:
-    """The notebook with folded exercises, links that work in the book, and words in the place of figures for those
-    who cannot see them.
+def for_the_book(notebook: dict, number: int, names: set[str]) -> dict:
+    """The notebook with its number in the title, folded exercises, links that work in the book, and words in the place
+    of figures for those who cannot see them.
 
     Args:
         notebook: as in the file.
+        number: of the chapter.
         names: the notebooks that there are; a link to another becomes its words.
     """
     heading = ""
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
+            if source.startswith("# "):
+                source = source.replace("# ", f"# {number}. ", 1)
             cell["source"] = relink(source, names)
             heading = (re.findall(r"^#+ (.+)$", source, re.MULTILINE) or [heading])[-1]
             continue

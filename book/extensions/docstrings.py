@@ -1,4 +1,4 @@
-"""Reads tinyvit's docstrings, which are plain text with ``names`` and :roles:, as reStructuredText without surprises."""
+"""Reads tinyvit's docstrings, plain text with ``names`` and :roles:, as reStructuredText without surprises."""
 
 import re
 

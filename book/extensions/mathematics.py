@@ -7,8 +7,8 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from mathjax_package import CannotFetch, mathjax_folder
 from docutils.nodes import SkipNode
+from mathjax_package import CannotFetch, mathjax_folder
 from sphinx.errors import ExtensionError
 
 SCRIPT = "mathjax/tex-svg.js"
