@@ -23,7 +23,7 @@ def sphinx(builder: str, target: Path, *options: str) -> None:
     if importlib.util.find_spec("sphinx") is None or importlib.util.find_spec("myst_nb") is None:
         sys.exit('error: the book is made with Sphinx, which is not installed: pip install -e ".[book]"')
     doctrees = target.parent / "doctrees" / target.name
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-E", "-j", "auto"]
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-E"]
     done = subprocess.run([*command, "-b", builder, "-d", str(doctrees), *options, str(HERE), str(target)])
     if done.returncode:
         sys.exit(done.returncode)
@@ -31,7 +31,7 @@ def sphinx(builder: str, target: Path, *options: str) -> None:
 
 def html(folder: Path) -> Path:
     """The site."""
-    sphinx("html", folder / "html")
+    sphinx("html", folder / "html", "-j", "auto")
     return folder / "html" / "index.html"
 
 

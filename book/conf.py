@@ -1,6 +1,7 @@
 """Sphinx's settings for the book. Build it with book/build.py, which says what this expects."""
 
 import sys
+import tomllib
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -13,6 +14,7 @@ project = "tinyvit"
 author = "the tinyvit authors"
 copyright = "2026, the tinyvit authors"
 language = "en"
+version = release = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 # What is made from elsewhere, each time, and never committed.
 copy_chapters(HERE.parent / "notebooks", HERE / "chapters")
@@ -32,6 +34,7 @@ exclude_patterns = ["_build", "figures", "images"]
 suppress_warnings = ["mystnb.unknown_mime_type"]
 on_paper = tags.has("print") or tags.has("epub")  # noqa: F821 (Sphinx brings the name)
 if on_paper:
+    extensions.append("paper")
     exclude_patterns.append("api/tinyvit*")
     suppress_warnings.append("toc.excluded")
 
@@ -100,7 +103,7 @@ epub_identifier = "tinyvit-book"
 epub_scheme = "URN"
 epub_publisher = author
 epub_theme_options = {"relbar1": False, "footer": False}
-epub_css_files = ["epub.css"]
+epub_css_files = ["reader.css"]
 epub_show_urls = "no"
 epub_use_index = False
 epub_tocdepth = 2
