@@ -86,7 +86,7 @@ def attention_weights(qkv, heads: int):
     weights = xp.empty((batch, heads, tokens, tokens), qkv.dtype)
     blocks = _blocks(batch * heads, tokens, PICTURE_TILE)
     arguments = (qkv, logsumexp, weights, tokens, heads)
-    launch("attention", "attention_weights", blocks, (THREADS,), arguments, **constants_for(heads, qkv))
+    launch("attention_weights", "attention_weights", blocks, (THREADS,), arguments, **constants_for(heads, qkv))
     return weights
 
 
