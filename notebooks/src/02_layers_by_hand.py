@@ -31,7 +31,8 @@
 # It keeps less memory, it is safe where the parts overflow, and what comes
 # out is so short that it explains the layer. Here are the four, made into
 # the small network that you train at the end. Below each part stands what
-# it has to keep for the way back.
+# it has to keep for the way back; each letter gets its meaning in what
+# follows.
 
 # %%
 import inspect
@@ -76,9 +77,9 @@ axis.set_title("From an image's pixels to one number, and back");
 # ## The mathematics: one question, asked four times
 #
 # $\mathcal L$ is the loss, the one number at the end. As in chapter 1 a
-# bar means its gradient: $\bar x_j = \partial \mathcal L / \partial x_j$,
-# in code `dx`, has the shape of $x$. A layer gets $\bar y$ from behind and
-# owes $\bar x$ to what stands before it.
+# bar means its gradient: $\bar x_j = \partial \mathcal L / \partial x_j$.
+# The array $\bar x$, in code `dx`, has the shape of $x$. A layer gets $\bar
+# y$ from behind and owes $\bar x$ to what stands before it.
 #
 # To find it, change the input by a tiny $\delta x$. The output changes by
 # some $\delta y$, and the loss, by the meaning of $\bar y$, by
@@ -192,7 +193,7 @@ np.testing.assert_allclose((x @ V) @ W, x @ (V @ W))
 
 # %% [markdown]
 # The product $VW$ is a single matrix. To gain something by depth, each
-# number must be bent on the way. The oldest bend is the *ReLU*: keep $x$
+# number must be bent on the way. The simplest bend is the *ReLU*: keep $x$
 # if it is positive, else put 0. The Transformer's is smoother. The
 # *Gaussian error linear unit* keeps $x$ with a probability. Draw a number
 # $Z$ from the normal distribution, the bell curve
@@ -302,8 +303,8 @@ check_gelu(gelu_tanh, "tanh")
 # ### An experiment: where does 0.044715 come from?
 #
 # $\Phi$ and $P$ should agree near 0, so compare their series there. From
-# $e^{-z^2/2} \approx 1 - z^2/2$ and $\tanh u \approx u - u^3/3$, with $a =
-# \sqrt{2/\pi}$:
+# $\Phi(0) = \tfrac12$, $e^{-z^2/2} \approx 1 - z^2/2$ and $\tanh u \approx u -
+# u^3/3$, with $a = \sqrt{2/\pi}$:
 #
 # $$
 # \begin{aligned}
@@ -528,6 +529,10 @@ assert_same(
 know_nothing = SoftmaxCrossEntropy(right)(Tensor(np.zeros((3, 5))))
 assert abs(know_nothing.item() - np.log(5)) < 1e-12
 
+# %% [markdown]
+# Here is the gradient of one image with four classes, with its sign turned
+# round: the way that a step downhill goes.
+
 # %%
 x = Tensor(np.array([[2.0, 1.0, 0.5, -1.0]]), requires_grad=True)
 target = np.array([[0.0, 1.0, 0.0, 0.0]])
@@ -590,9 +595,10 @@ gaps = np.arange(0, 121)
 with np.errstate(all="ignore"):
     found = {way: np.array([loss_and_slope(way, gap) for gap in gaps])
              for way in ways}
+print("loss, slope:".ljust(13) + "".join(f"{way:17}" for way in ways))
 for gap in (10, 30, 100, 110):
-    print(f"gap {gap:3}: " + ", ".join(
-        "loss {:6.2f} slope {:5.2f}".format(*pairs[gap])
+    print(f"gap {gap:3}".ljust(12) + "".join(
+        "{:6.2f}, {:5.2f}    ".format(*pairs[gap])
         for pairs in found.values()
     ))
 slopes = {way: pairs[:, 1] for way, pairs in found.items()}
@@ -632,12 +638,13 @@ axis.set_title("Only one of them can still learn from a large mistake");
 #
 # A deep network multiplies a vector by matrix after matrix, and if each
 # makes it a little larger, it explodes. Layer norm brings every vector
-# back to one size. Let $x$ be one row of $D$ numbers, shape $(D,)$:
+# back to one size. Let $x$ be one row of $D$ numbers, shape $(D,)$, and
+# write $\langle x \rangle$ for their mean:
 #
 # $$
 # \begin{aligned}
-# c &= x - \operatorname{mean}(x) \\
-# r &= 1 / \sqrt{\operatorname{mean}(c^2) + \varepsilon} \\
+# c &= x - \langle x \rangle \\
+# r &= 1 / \sqrt{\langle c^2 \rangle + \varepsilon} \\
 # n &= r\,c \\
 # y &= \gamma\, n + \beta .
 # \end{aligned}
@@ -754,8 +761,7 @@ right.set_title("Backward: what leaves the circle is lost");
 #
 # ### Backward
 #
-# Now by calculation. Change $x$ by $\delta x$, and write $\langle a
-# \rangle$ for the mean of a row $a$. Line by line:
+# Now by calculation. Change $x$ by $\delta x$ and follow it line by line:
 #
 # $$
 # \begin{aligned}
@@ -769,9 +775,9 @@ right.set_title("Backward: what leaves the circle is lost");
 # \end{aligned}
 # $$
 #
-# (For $\delta r$: $r = v^{-1/2}$ with $v = \langle c^2 \rangle +
-# \varepsilon$, so its derivative by $v$ is $-\tfrac12 v^{-3/2} = -\tfrac12
-# r^3$.) Since $n$ has mean 0, a constant in $\delta c$ adds nothing to
+# (For $\delta r$: it is $r = v^{-1/2}$ with $v = \langle c^2 \rangle +
+# \varepsilon$, and its derivative by $v$ is $-\tfrac12 v^{-3/2}$, which is
+# $-\tfrac12 r^3$.) Since $n$ has mean 0, a constant in $\delta c$ adds nothing to
 # $\langle n\, \delta c \rangle$, which is $\langle n\, \delta x \rangle$:
 #
 # $$
@@ -907,6 +913,10 @@ print(f"{constant.mean():.0%} of all patches are of one colour,")
 print(f"{constant.any(axis=1).mean():.0%} of the images have such")
 assert constant.mean() > 0.15 and constant.any(axis=1).mean() > 0.5
 
+# %% [markdown]
+# Ten images, then, through a layer norm without $\varepsilon$, and a linear
+# layer behind it. How many of the linear layer's weights are harmed?
+
 # %%
 def gradient_of_weights(patches, eps):
     """Through layer norm, then a linear layer."""
@@ -1015,6 +1025,9 @@ def kept_by(layer, x, others):
     return (in_use - out.data.nbytes) / x.nbytes
 
 
+# %% [markdown]
+# The number of operations is found by walking back through the graph.
+
 # %%
 def operations(end):
     """How many Functions stand between the inputs and the end."""
@@ -1071,7 +1084,12 @@ axis.set_title("By hand, one array is enough");
 # vectors of 768 numbers, in 12 layers. In float32 and for 64 images:
 
 # %%
-each = 64 * 12 * 197 * 768 * 4 / 1e9  # 4 bytes a number, in gigabytes
+from tinyvit.models import ViTConfig
+
+tiny = ViTConfig.named("tiny")
+sizes = tiny.depth, tiny.tokens, tiny.mlp_width
+assert sizes == (12, 197, 768)
+each = 64 * math.prod(sizes) * 4 / 1e9  # 4 bytes each, in gigabytes
 saved = each * (copies["GELU, tanh"][0] - 1)
 print(f"{each:.2f} GB a copy, {saved:.1f} GB saved by the GELUs alone")
 assert saved > 1.5
@@ -1151,6 +1169,9 @@ def check_gelu_logistic(gelu_logistic):
     if found is None:
         print("Not yet: the function returns nothing.")
         return False
+    if np.shape(found) != (2, 5):
+        print("Not yet: return two arrays of the shape of x.")
+        return False
     y, slope = found
     s = 1 / (1 + np.exp(-1.702 * x))
     if not np.allclose(y, x * s):
@@ -1208,6 +1229,9 @@ def check_loss_of_labels(loss_of_labels):
     found = loss_of_labels(logits, labels)
     if found is None:
         print("Not yet: the function returns nothing.")
+        return False
+    if not isinstance(found, tuple) or np.shape(found[1]) != (2, 3):
+        print("Not yet: return the loss and its gradient, (B, K).")
         return False
     if not np.array_equal(logits, before):
         print("Not yet: it changes its input in place.")
