@@ -1169,7 +1169,7 @@ def check_gelu_logistic(gelu_logistic):
     if found is None:
         print("Not yet: the function returns nothing.")
         return False
-    if np.shape(found) != (2, 5):
+    if len(found) != 2 or np.shape(found[1]) != (5,):
         print("Not yet: return two arrays of the shape of x.")
         return False
     y, slope = found
