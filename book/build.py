@@ -22,6 +22,8 @@ def sphinx(builder: str, target: Path, *options: str) -> None:
     """Run Sphinx with warnings as errors; leave with its status where it fails."""
     if importlib.util.find_spec("sphinx") is None or importlib.util.find_spec("myst_nb") is None:
         sys.exit('error: the book is made with Sphinx, which is not installed: pip install -e ".[book]"')
+    if (target / ".buildinfo").exists():  # Sphinx's, from before: pages that are no more would stay
+        shutil.rmtree(target)
     doctrees = target.parent / "doctrees" / target.name
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-E"]
     done = subprocess.run([*command, "-b", builder, "-d", str(doctrees), *options, str(HERE), str(target)])

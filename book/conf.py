@@ -28,6 +28,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "docstrings",
     "figures",
+    "interactive",
     "mathematics",
 ]
 exclude_patterns = ["_build", "figures", "images"]

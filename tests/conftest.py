@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import book_site
 import fake_cupy
 import pytest
 from hypothesis import settings
@@ -44,3 +45,9 @@ def home(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(folder)
     yield folder
     assert not list(folder.iterdir()), "a refused training left something behind"
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory) -> Path:
+    """The folder of the book's site, built once."""
+    return book_site.build("html", tmp_path_factory.mktemp("book")).parent

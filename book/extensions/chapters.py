@@ -45,6 +45,7 @@ def for_the_book(notebook: dict, number: int, names: set[str]) -> dict:
         if cell["cell_type"] == "markdown":
             if source.startswith("# "):
                 source = source.replace("# ", f"# {number}. ", 1)
+            source = re.sub(r"<!-- interactive: ([a-z-]+) -->", r"```{interactive} \1\n```", source)
             cell["source"] = relink(source, names)
             heading = (re.findall(r"^#+ (.+)$", source, re.MULTILINE) or [heading])[-1]
             continue

@@ -23,8 +23,10 @@ function contents() {
       continue;
     }
     const title = place.nextElementSibling.querySelector("h1, h2, h3, h4, h5");
+    const text = title.firstChild.textContent;
     title.classList.add("title");
-    const link = line("a", title.firstChild.textContent);
+    title.prepend(place); // behind the page break, where the number is right
+    const link = line("a", text);
     link.href = `#${place.id}`;
     link.style.paddingLeft = `${6 * (depth(place) - 1)}mm`;
     list.append(link);

@@ -1,0 +1,50 @@
+"""The directive ``interactive``: a figure of book/figures to play with, or its still picture where no script runs."""
+
+import html
+from pathlib import Path
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+
+FIGURES = Path(__file__).parent.parent / "figures"
+CAPTIONS = {
+    "patch-grid": "Choose a size of patch; click on a patch, or move with the arrow keys.",
+    "attention-explorer": "A nano after eight passes over its data. Choose image, layer and head; click on a patch, or "
+    "move with the arrow keys.",
+    "learning-rate": "Each setting was run once: nano on the embedded data, batches of 64.",
+    "roofline": "A training step of tiny at 28 pixels, as python -m tinyvit.bench measured it. The area of a dot is its "
+    "share of the time.",
+}
+"""Name of a figure -> the words below it."""
+
+
+class Interactive(Directive):
+    """``{interactive} NAME``: the figure whose script is NAME.js and whose numbers are NAME.json, with - as _."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        name = self.arguments[0]
+        file, caption = name.replace("-", "_"), CAPTIONS[name]
+        environment = self.state.document.settings.env
+        if not environment.app.config.html_theme == "sphinx_book_theme" or environment.app.builder.name == "epub":
+            still = nodes.figure("", nodes.image(uri=f"/figures/{file}.png", alt=caption))
+            still += nodes.caption("", "In the book's web page this is a figure to play with.")
+            return [still]
+        up = "../" * environment.docname.count("/") + "_static/"
+        numbers = (FIGURES / f"{file}.json").read_text(encoding="utf-8").replace("</", "<\\/")
+        text = (
+            f'<link rel="stylesheet" href="{up}interactive.css">\n'
+            f'<figure class="interactive" data-figure="{name}">\n'
+            f'<div class="stage"><img src="{up}{file}.png" alt="{html.escape(caption)}" width="100%"></div>\n'
+            f"<figcaption>{html.escape(caption)}</figcaption>\n"
+            f'<script type="application/json">{numbers}</script>\n'
+            "</figure>\n"
+            f'<script src="{up}interactive.js"></script>\n<script src="{up}{file}.js"></script>\n'
+        )
+        return [nodes.raw("", text, format="html")]
+
+
+def setup(app) -> dict:
+    app.add_directive("interactive", Interactive)
+    return {"parallel_read_safe": True}

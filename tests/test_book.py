@@ -1,0 +1,156 @@
+"""The book: builds without a warning, holds every chapter, needs no network, and says what the code says."""
+
+import html.parser
+import importlib
+import json
+import pkgutil
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+from book_site import BOOK, build
+
+import tinyvit
+
+NOTEBOOKS = sorted((BOOK.parent / "notebooks").glob("[0-9]*.ipynb"))
+MADE = ("_build", "api", "chapters")
+PAGES = sorted(path for path in BOOK.rglob("*.md") if path.relative_to(BOOK).parts[0] not in MADE)
+DERIVATIONS = [path for path in PAGES if path.parent.name == "derivations" and path.stem != "index"]
+MOST_COLUMNS = 72
+LOADS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src"}
+
+
+class Elements(html.parser.HTMLParser):
+    """Every start tag of a page, as (name, attributes)."""
+
+    def __init__(self, page: Path):
+        super().__init__()
+        self.found: list[tuple[str, dict]] = []
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+
+def code_of(page: Path, language: str = "python") -> str:
+    return "\n".join(re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S))
+
+
+def roles_of(page: Path) -> list[str]:
+    """The names that a page refers to."""
+    return re.findall(r"\{py:\w+\}`(?:[^`<]*<)?~?([\w.]+)>?`", page.read_text(encoding="utf-8"))
+
+
+def resolve(name: str):
+    """The thing of a dotted name; AttributeError or ModuleNotFoundError where there is none."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            thing = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            thing = getattr(thing, part)
+        return thing
+    raise ModuleNotFoundError(name)
+
+
+def test_every_chapter_is_in_the_site_and_in_its_contents(site):
+    links = {attributes.get("href") for tag, attributes in Elements(site / "index.html").found if tag == "a"}
+    assert NOTEBOOKS
+    for notebook in NOTEBOOKS:
+        assert f"chapters/{notebook.stem}.html" in links
+        assert (site / "chapters" / f"{notebook.stem}.html").exists()
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_exercises_are_folded(site, notebook):
+    tags = [tag for cell in json.loads(notebook.read_text())["cells"] for tag in cell["metadata"].get("tags", ())]
+    page = (site / "chapters" / f"{notebook.stem}.html").read_text()
+    assert page.count("Show the solution") == tags.count("solution") > 0
+    assert page.count("Show the check") == tags.count("check") > 0
+
+
+def test_nothing_is_loaded_from_elsewhere(site):
+    for page in site.rglob("*.html"):
+        for tag, attributes in Elements(page).found:
+            source = attributes.get(LOADS.get(tag, ""), "") or ""
+            assert not re.match(r"(https?:)?//", source), f"{page.name} loads {source}"
+    for style in site.rglob("*.css"):
+        assert not re.search(r"(url\(|@import)\s*[\"']?(https?:)?//", style.read_text(encoding="utf-8")), style
+
+
+def test_the_pages_name_what_exists(site):
+    for page in PAGES:
+        for name in roles_of(page):
+            resolve(name)
+    named = roles_of(BOOK / "paper_to_code.md")
+    linked = re.findall(r'href="api/[^"#]+#(?:module-)?([\w.]+)"', (site / "paper_to_code.html").read_text())
+    assert len(named) > 30
+    assert sorted(named) == sorted(linked), "a name is in no page of the API reference: has it a docstring?"
+
+
+def test_the_api_reference_holds_every_public_module(site):
+    pages = "".join(page.read_text() for page in (site / "api").glob("*.html"))
+    described = set(re.findall(r'id="module-([\w.]+)"', pages))
+    assert {module.name for module in pkgutil.walk_packages(tinyvit.__path__, "tinyvit.")} <= described
+
+
+@pytest.mark.parametrize("page", DERIVATIONS, ids=lambda path: path.stem)
+def test_a_derivation_agrees_with_the_kernel_and_with_slopes(page):
+    assert "same(" in code_of(page)
+    namespace: dict = {}
+    for source in BOOK / "derivations" / "index.md", page:
+        exec(compile(code_of(source), str(source), "exec"), namespace)
+
+
+def test_code_fits_the_page():
+    for page in PAGES:
+        wide = [line for line in code_of(page, r"\w+").splitlines() if len(line) > MOST_COLUMNS]
+        assert not wide, page.name
+
+
+@pytest.mark.parametrize(
+    "page, entry",
+    [("glossary.md", r"^(\S.*)\n  \S"), ("bibliography.md", r"^\(.+\)=\n(\w.+?),")],
+    ids=["words", "works"],
+)
+def test_the_alphabet_is_kept(page, entry):
+    found = re.findall(entry, (BOOK / page).read_text(encoding="utf-8"), re.M)
+    assert len(found) > 20
+    assert found == sorted(found, key=str.casefold)
+
+
+def test_the_epub_has_its_mathematics_as_mathml(tmp_path):
+    with zipfile.ZipFile(build("epub", tmp_path)) as book:
+        assert book.testzip() is None
+        contents = book.read("content.opf").decode()
+        pages = {name: book.read(name).decode() for name in book.namelist() if name.endswith(".xhtml")}
+    for notebook in NOTEBOOKS:
+        assert f"chapters/{notebook.stem}.xhtml" in pages
+    for name, text in pages.items():
+        prose = re.sub(r"<(pre|code)\b.*?</\1>", "", text, flags=re.S)
+        assert not re.search(r"\\[a-zA-Z(\[]|\$\$", prose), f"raw TeX in {name}"
+        assert ("<math " in text) == bool(re.search(rf'href="{name}"[^>]* properties="mathml"', contents)), name
+        assert "<script" not in text
+    assert pages["derivations/softmax.xhtml"].count("<math ") > 10
+
+
+def test_what_the_book_changes_in_a_notebook():
+    from chapters import relink, title_drawn_by
+
+    names = {"01_a.ipynb"}
+    assert relink("[one](01_a.ipynb#x) [two](02_b.ipynb)", names) == "[one](01_a.ipynb#x) two"
+    assert relink("[p](https://a.org/x) ![i](x.png)", names) == "[p](https://a.org/x) ![i](x.png)"
+    assert relink("[notation](../book/notation.md)", names) == "[notation](../notation.md)"
+    assert relink("[`vit.py`](../tinyvit/models/vit.py)", names) == "{py:mod}`vit.py <tinyvit.models.vit>`"
+    assert title_drawn_by('axis.set_title("Less wrong\\nwith time")') == "Less wrong with time"
+    assert title_drawn_by("axis.set_title(name)") == ""
+
+
+def test_a_docstring_is_text():
+    from docstrings import escape
+
+    assert escape("a * b, |x|, dx_ and **it**") == r"a \* b, \|x\|, dx\_ and \*\*it\*\*"
+    assert escape("``a * b`` and :func:`x_`") == "``a * b`` and :func:`x_`"
