@@ -23,28 +23,33 @@ GELU_FORMS = tuple(
     {name: 1 for name, on in zip(("EXACT", "FOR_BACKWARD"), wanted, strict=True) if on}
     for wanted in itertools.product((False, True), repeat=2)
 )
-HEAD_WIDTHS = tuple({"HEAD_WIDTH": width} for width in (16, 32, 64, 80, 128))  # the sizes' own, and both ends
+ODD_HEAD = {"HEAD_WIDTH": 31, "VECTOR": 1}  # number by number
+HEAD_WIDTHS = (*({"HEAD_WIDTH": width} for width in (16, 32, 64, 80, 128)), ODD_HEAD)  # the sizes' own, and both ends
+TWO_HEADS = ({"HEAD_WIDTH": 128}, ODD_HEAD)
 
 # .cu file -> the sets of constants to choose from, one of each; for others TYPES and NUMBER_BY_NUMBER.
 CHOICES: dict[str, tuple[tuple[dict[str, int], ...], ...]] = {
     "attention": (HEAD_WIDTHS,),  # in bfloat16 the tensor cores do it
     "attention_backward": (HEAD_WIDTHS,),
-    "attention_steps": (HEAD_WIDTHS,),
+    "attention_steps": (TYPES, TWO_HEADS),
     "attention_tensor_cores": (({"BFLOAT16": 1},), HEAD_WIDTHS, ({}, {"ANYWHERE": 1})),
-    "attention_weights": (TYPES, HEAD_WIDTHS),
+    "attention_weights": (TYPES, TWO_HEADS),
+    "clip_scale": (({},),),
     "gelu": (TYPES, NUMBER_BY_NUMBER, GELU_FORMS),
     "layer_norm": (
-        # Widths 64 to 1280: a lane holds 4 float32 or 8 bfloat16 numbers in each piece.
+        # Of widths 64 to 1280, where a lane holds 4 float32 or 8 bfloat16 numbers in each piece: some, and the widest.
         (
-            *({"PIECES": pieces} for pieces in (1, 2, 3, 6, 8, 10)),
-            *({"PIECES": pieces, "BFLOAT16": 1} for pieces in (1, 2, 3, 4, 5)),
-            *({"PIECES": pieces, "VECTOR": 1} for pieces in (1, 7, 24, 40)),
+            *({"PIECES": pieces} for pieces in (3, 10)),
+            *({"PIECES": pieces, "BFLOAT16": 1} for pieces in (3, 5)),
+            *({"PIECES": pieces, "VECTOR": 1} for pieces in (1, 40)),
         ),
     ),
-    "layer_norm_steps": (tuple({"HELD": held} for held in (1, 2, 6, 24, 40)),),
+    "layer_norm_steps": (TYPES, tuple({"HELD": held} for held in (6, 40))),
     "matmul_steps": (({"BFLOAT16": 1},),),
     "mlp": (TYPES, NUMBER_BY_NUMBER, GELU_FORMS),
+    "sigmoid_cross_entropy": (TYPES,),
     "tensor_cores": (({"BFLOAT16": 1},),),
+    "total": (({},),),
 }
 
 
