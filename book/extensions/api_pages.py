@@ -5,7 +5,7 @@ from pathlib import Path
 
 from chapters import write_if_changed
 
-OPTIONS = "   :members:\n   :show-inheritance:\n"
+OPTIONS = "   :members:\n"
 
 
 def write_api_pages(package: Path, target: Path) -> None:
