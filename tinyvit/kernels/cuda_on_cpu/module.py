@@ -164,7 +164,9 @@ class Function:
         if given is None:
             return None
         if not isinstance(given, np.ndarray) or given.dtype != parameter.dtype or not given.flags.c_contiguous:
-            kind = f"{given.dtype} array with strides {given.strides}" if isinstance(given, np.ndarray) else type(given)
+            kind = type(given).__name__
+            if isinstance(given, np.ndarray):
+                kind = f"{given.dtype} array with strides {given.strides}"
             raise TypeError(
                 f"{self.name}: {parameter.name} is a {kind}, expected a C-contiguous NumPy array of {parameter.dtype}"
             )
@@ -193,6 +195,8 @@ class Function:
             arrays=(Array * len(arrays))(*(array for array, _ in arrays)),
         )
         trace = prepare(launch)
+        if trace and not self._module.checked:
+            raise RuntimeError(f"{self.name} cannot be traced: this C++ compiler does not tell of accesses, g++ does")
         cells = [
             np.array([addresses.get(i, 0)], np.uint64) if parameter.pointer else np.array([value])
             for i, (parameter, value) in enumerate(zip(self.parameters, values, strict=True))
