@@ -139,13 +139,16 @@ class SigmoidCrossEntropy(Function):
 
 
 def _like_logits(targets, logits):
-    """``targets`` in the type of ``logits``, after proving that they have its shape, for they would broadcast."""
+    """``targets`` in the type of ``logits``, after proving that they have its shape, for they would broadcast.
+
+    Beside bfloat16 logits they stay float32: a tenth spread over a thousand classes is too fine for bfloat16.
+    """
     if targets.shape != logits.shape:
         raise ValueError(
             f"targets have shape {targets.shape}, logits {logits.shape}: both must be (batch, classes); "
             "make a row of zeros with a one in it of each label"
         )
-    return targets.astype(logits.dtype, copy=False)
+    return targets.astype("float32" if logits.dtype.name == "bfloat16" else logits.dtype, copy=False)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

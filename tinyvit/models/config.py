@@ -183,4 +183,5 @@ def resnet_stride(depths: tuple[int, ...]) -> int:
 
 
 def _divisors(number: int) -> list[int]:
-    return [i for i in range(1, number + 1) if number % i == 0]
+    small = [i for i in range(1, math.isqrt(number) + 1) if number % i == 0]
+    return sorted({*small, *(number // i for i in small)})
