@@ -119,9 +119,9 @@ assert np.isclose(product_intensity(1024), 1024 / 6)
 # The sum has a twelfth of an operation for each byte, however large it is.
 # The product has $n / 6$: the larger, the better.
 #
-# # Part 1: your own processor
+# ## Part 1: your own processor
 #
-# ## Two ceilings
+# ### Two ceilings
 #
 # Copying a large array has no arithmetic at all, so it shows $W$. The
 # product of large matrices shows $P$. NumPy hands products to a library
@@ -266,10 +266,11 @@ axis.set_title("Thicker slices climb the roof, then hit the ceiling");
 
 # %% [markdown]
 # The counts were made with a pencil, before anything ran, and the points
-# follow the roof. (They need not touch it. It is a bound; and where a cache
-# is large, a part of $C$ stays in it and points may even lie above the
-# slope.) That is the answer to this chapter's question: the same operations
-# are faster if each number, once fetched, is used more often.
+# follow the roof. (They need not touch it: it is a bound, and nobody tuned
+# BLAS for slices of one column. And where a cache is large, a part of $C$
+# stays in it, and points may even lie above the slope.) That is the answer
+# to this chapter's question: the same operations are faster if each number,
+# once fetched, is used more often.
 #
 # In the book's web page there is a figure to play with here.
 #
@@ -318,6 +319,7 @@ class Watched(np.ndarray):
         return result.view(Watched)
 
 
+# %%
 D = 192
 x = random.normal(size=(1000, D)).astype(np.float32)
 gamma = random.normal(size=D).astype(np.float32)
@@ -405,7 +407,7 @@ block_bytes = [rows * D * 4 for rows in sizes]
 axis.loglog(block_bytes, list(nanoseconds.values()), "o-",
             color=style.BLUE)
 axis.axhline(whole, color=style.VERMILION, linestyle="--")
-axis.text(block_bytes[0], 0.9 * whole, "all rows at once", va="top",
+axis.text(block_bytes[0], 1.1 * whole, "all rows at once",
           color=style.VERMILION)
 axis.set_xlabel("size of a block, bytes")
 axis.set_ylabel("nanoseconds a number")
@@ -600,9 +602,9 @@ print(f"two workers {1e3 * ours:5.1f} ms, {one / ours:.2f} times")
 # (If another program uses the second core, neither can win anything: look
 # at your own numbers on a quiet machine.)
 #
-# # Part 2: a GPU, thread by thread
+# ## Part 2: a GPU, thread by thread
 #
-# ## What a GPU is
+# ### What a GPU is
 #
 # A CPU has a few cores, each clever: it guesses what comes next and keeps
 # large caches, so that one thread runs fast. A GPU spends its transistors
@@ -652,8 +654,8 @@ axis.set_title("Threads stand in warps, warps in blocks");
 # - 32 threads are a **warp**: they take each step together.
 # - Up to 1024 threads are a **block**, `blockDim.x` of them. A block has
 #   some **shared memory**, up to a few hundred kilobytes, which all its
-#   threads can read and write and which is nearly as fast as registers. And
-#   it has **barriers**: a thread that comes to `__syncthreads()` waits
+#   threads can read and write and which is much nearer than global memory.
+#   And it has **barriers**: a thread that comes to `__syncthreads()` waits
 #   until all of its block have come.
 # - All blocks see **global memory**, gigabytes of it, where arrays lie. The
 #   order in which blocks run is not known, and they cannot wait for each
@@ -704,6 +706,7 @@ compiles = module is not None
 
 # %%
 first, second = random.normal(size=(2, 100)).astype(np.float32)
+assert 2 * 32 + 5 == 69 and 4 * 32 - 100 == 28
 if compiles:
     added = np.empty(100, np.float32)
     add = module.get_function("add")
@@ -768,7 +771,7 @@ def sum_kernel(t, shared, x, total):
 
 # %% [markdown]
 # In which order the threads take their turns must not matter. We try first
-# to last, last to first, and a few shuffled ones.
+# to last, last to first, and one shuffled order.
 
 # %%
 orders = {
