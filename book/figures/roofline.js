@@ -37,7 +37,7 @@ interactive("roofline", (stage, data) => {
     const intensity = kernel.flop / kernel.bytes, most = roof(intensity);
     const limit = intensity < gflops / bandwidth ? "moving bytes" : "arithmetic";
     words.textContent =
-      `${kernel.name}: ${(100 * kernel.share).toFixed(1)} % of the step's time, ${intensity.toPrecision(2)} FLOP for each byte, ` +
+      `${kernel.name}: ${(100 * kernel.share).toFixed(1)} % of the step's time, ${intensity.toPrecision(3)} FLOP for each byte, ` +
       `measured ${kernel.gflops.toPrecision(3)} GFLOP/s on the CPU. On ${name} ${limit} is its limit, at ` +
       `${most.toPrecision(3)} GFLOP/s.`;
     svg.setAttribute("aria-label", words.textContent);

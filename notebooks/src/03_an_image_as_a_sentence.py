@@ -200,7 +200,7 @@ assert z_0.shape == (1, 197, 192)
 # `ViT.embed` does just this. Give it our numbers, and it gives our $z_0$:
 
 # %%
-from tinyvit import Tensor, no_grad
+from tinyvit import no_grad
 from tinyvit.models import ViT, ViTConfig
 
 config = ViTConfig.named("tiny", image_size=224, patch_size=16)
