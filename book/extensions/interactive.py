@@ -9,11 +9,15 @@ from docutils.parsers.rst import Directive
 FIGURES = Path(__file__).parent.parent / "figures"
 CAPTIONS = {
     "patch-grid": "Choose a size of patch; click on a patch, or move with the arrow keys.",
-    "attention-explorer": "A nano after eight passes over its data. Choose image, layer and head; click on a patch, or "
-    "move with the arrow keys.",
+    "attention-explorer": (
+        "A nano after eight passes over its data. Choose image, layer and head; click on a patch, or move with the "
+        "arrow keys."
+    ),
     "learning-rate": "Each setting was run once: nano on the embedded data, batches of 64.",
-    "roofline": "A training step of tiny at 28 pixels, as python -m tinyvit.bench measured it. The area of a dot is its "
-    "share of the time.",
+    "roofline": (
+        "A training step of tiny at 28 pixels, as python -m tinyvit.bench measured it. The area of a dot is its share "
+        "of the time."
+    ),
 }
 """Name of a figure -> the words below it."""
 
