@@ -166,12 +166,13 @@ assert len(ours) == 4 + 12 * config.depth + 4
 # | other matrices | (in, out) | (in, out) | (out, in) | (out, in) |
 # | vectors | $(D)$ | the same | the same | the same |
 #
-# Here is one matrix, the queries, keys and values of the first block, as
-# the three formats hold it.
+# Here is the matrix of queries, keys and values as each of them holds it.
+# Each number is drawn in the colour of our column $c$: dark is the first
+# query, bright is the last value.
 
 # %%
 H, D, P = config.heads, config.width, config.patch_size
-qkv = ours["blocks.0.attention.qkv.weight"]
+qkv = np.tile(np.arange(3.0 * D), (D, 1))  # each holds its c
 by_head = [
     part.reshape(D, H, D // H) for part in np.split(qkv, 3, axis=1)
 ]
@@ -191,10 +192,10 @@ shown = [
     )[:, :-6]),
 ]
 for axis, (title, matrix) in zip(axes, shown):
-    axis.imshow(matrix, cmap="cividis", vmin=-0.5, vmax=0.5)
+    axis.imshow(matrix, cmap="cividis", vmin=0, vmax=3 * D)
     axis.set_title(title, fontsize=9)
     axis.axis("off")
-figure.suptitle("One matrix, four ways to hold it", x=0.01, ha="left");
+figure.suptitle("One matrix, held in four ways", x=0.01, ha="left");
 
 # %% [markdown]
 # ## The code: three formats by hand
@@ -372,8 +373,8 @@ import json
 import tempfile
 from pathlib import Path
 
-folder = tempfile.TemporaryDirectory()  # removed at the end
-os.chdir(folder.name)  # file names below are in this folder
+folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+os.chdir(folder.name)  # we write here; Python removes it
 
 
 def write_safetensors(path, arrays):
@@ -605,7 +606,8 @@ print(f"the two GELUs differ by at most {difference:.1e}")
 with no_grad():
     variance = model.embed(x[:250]).data.var(axis=-1)
 print(f"smallest variance of a token {variance.min():.4f}")
-print(f"an epsilon of 1e-6 shrinks it by {5e-7 / variance.min():.0e}")
+shrinks = 5e-7 / variance.min()
+print(f"an epsilon of 1e-6 makes it shorter by {shrinks:.0e} of it")
 assert 1e-4 < difference < 1e-3
 assert variance.min() < 0.1
 
@@ -736,9 +738,9 @@ def shift_positions(model):
 mistakes = {
     "none": altered(),
     "the other GELU": altered(gelu="exact"),
+    "4 heads instead of 2": altered(heads=4),
     "out not turned, last block":
         altered(lambda model: turn_out(model, [3])),
-    "4 heads instead of 2": altered(heads=4),
     "1 head instead of 2": altered(heads=1),
     "positions shifted by one": altered(shift_positions),
     "patches: rows and columns swapped": altered(turn_patches),
@@ -957,13 +959,10 @@ for axis, grid, title in zip(axes, grids, titles):
     axis.axis("off")
 axes[3].images[0].set_clim(-0.5 * np.ptp(grids[0][..., channel]),
                            0.5 * np.ptp(grids[0][..., channel]))
-figure.suptitle("They differ most near the edges", x=0.01, ha="left")
-rim = np.ones((14, 14), bool)
-rim[2:-2, 2:-2] = False
-apart = np.abs(grids[3]).mean(axis=2)
-print(f"mean difference: rim {apart[rim].mean():.3f}, "
-      f"inside {apart[~rim].mean():.3f}")
-assert apart[rim].mean() > apart[~rim].mean()
+figure.suptitle("Two customs: alike, and not equal", x=0.01, ha="left")
+apart = grids[3].std() / grids[1].std()
+print(f"their difference is {apart:.0%} as large as they are")
+assert 0.05 < apart < 0.6
 
 # %% [markdown]
 # And here is a surprise for users: each source has its own custom. Google's
@@ -1024,7 +1023,8 @@ axis.set_title("Another size costs more than what the image loses")
 if not fast:
     google_curve, timm_curve, control = map(np.array, curves.values())
     assert np.allclose(google_curve[2], timm_curve[2])
-    assert (google_curve < right - 0.05)[[0, 1, 3, 4, 5]].all()
+    assert (google_curve < right - 0.1)[[0, 1, 3, 4, 5]].all()
+    assert np.abs(google_curve - timm_curve).max() < 0.05
     assert control[3:].min() > right - 0.05
     assert (google_curve != timm_curve)[[0, 1, 3, 4, 5]].any()
 
@@ -1176,6 +1176,20 @@ for axis, title in zip(
     axis.set_title(title, fontsize=9)
 figure.colorbar(shown, ax=axes, shrink=0.7,
                 label="times the equal share");
+
+# %% [markdown]
+# After one block the map is sharp: a few patches. Each further block blends
+# in what those patches have seen themselves, and the map gets flatter.
+
+# %%
+sharpest = [
+    my_rollout(maps[:depth]).max(axis=(1, 2)).mean() * 49
+    for depth in range(1, 5)
+]
+print("largest share after each block:",
+      *(f"{share:.1f}" for share in sharpest))
+if not fast:
+    assert sharpest[0] > sharpest[-1] + 1
 
 # %% [markdown]
 # ### Does it tell the truth?
@@ -1471,10 +1485,6 @@ def where_they_part(one, other, x):
 
 
 check_where(where_they_part);
-
-# %%
-os.chdir("/")  # a folder is removed when nobody stands in it
-folder.cleanup()
 
 # %% [markdown]
 # ## Further reading
