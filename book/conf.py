@@ -27,11 +27,10 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "docstrings",
-    "figures",
     "interactive",
     "mathematics",
 ]
-exclude_patterns = ["_build", "figures", "images"]
+exclude_patterns = ["_build", "figures", "images", "make_data.py", "*.json"]  # the last two are no files of the site
 suppress_warnings = ["mystnb.unknown_mime_type"]
 on_paper = tags.has("print") or tags.has("epub")  # noqa: F821 (Sphinx brings the name)
 if on_paper:
@@ -64,7 +63,7 @@ mathjax3_config = {
 }
 
 html_title = "tinyvit"
-html_static_path = ["static"]
+html_static_path = ["static"] if on_paper else ["static", "figures"]
 html_css_files = ["book.css"]
 html_favicon = "static/favicon.svg"
 html_show_sourcelink = False

@@ -72,6 +72,17 @@ def test_exercises_are_folded(site, notebook):
     assert page.count("Show the check") == tags.count("check") > 0
 
 
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_figure_to_play_with_stands_where_the_notebook_wants_one(site, notebook):
+    wanted = re.findall(r"<!-- interactive: ([a-z-]+) -->", notebook.read_text(encoding="utf-8"))
+    page = site / "chapters" / f"{notebook.stem}.html"
+    found = [attributes["data-figure"] for _, attributes in Elements(page).found if "data-figure" in attributes]
+    assert found == wanted
+    for tag, attributes in Elements(page).found:
+        if tag == "script" and "src" in attributes:
+            assert (page.parent / attributes["src"].partition("?")[0]).exists()
+
+
 def test_nothing_is_loaded_from_elsewhere(site):
     for page in site.rglob("*.html"):
         for tag, attributes in Elements(page).found:

@@ -11,6 +11,9 @@ FOLDED = {
     "check": ("hide-input", "Show the check", "Hide the check"),
 }
 
+# In a notebook nobody sees the comment; in the book a figure to play with takes its place.
+FIGURE = re.compile(r"<!-- interactive: ([a-z-]+) -->")
+
 
 def copy_chapters(notebooks: Path, target: Path) -> None:
     """Write each of ``notebooks``/NN_name.ipynb to ``target``, and remove what is no longer there."""
@@ -31,8 +34,8 @@ def write_if_changed(path: Path, text: str) -> None:
 
 
 def for_the_book(notebook: dict, number: int, names: set[str]) -> dict:
-    """The notebook with its number in the title, folded exercises, links that work in the book, and words in the place
-    of figures for those who cannot see them.
+    """The notebook with its number in the title, folded exercises, links that work in the book, figures to play with,
+    and words for those who cannot see figures.
 
     Args:
         notebook: as in the file.
@@ -45,8 +48,7 @@ def for_the_book(notebook: dict, number: int, names: set[str]) -> dict:
         if cell["cell_type"] == "markdown":
             if source.startswith("# "):
                 source = source.replace("# ", f"# {number}. ", 1)
-            source = re.sub(r"<!-- interactive: ([a-z-]+) -->", r"```{interactive} \1\n```", source)
-            cell["source"] = relink(source, names)
+            cell["source"] = FIGURE.sub(r"```{interactive} \1\n```", relink(source, names))
             heading = (re.findall(r"^#+ (.+)$", source, re.MULTILINE) or [heading])[-1]
             continue
         metadata = cell["metadata"]
