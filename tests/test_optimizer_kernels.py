@@ -128,3 +128,9 @@ def test_adamw_decay_stands_apart_from_the_gradient(weight_decay):
 def test_squared_norm():
     x = np.random.default_rng(3).standard_normal((30, 40)).astype(np.float32)
     assert squared_norm(x) == pytest.approx(np.sum(x.astype(np.float64) ** 2), rel=1e-6)
+
+
+@pytest.mark.filterwarnings("error")
+def test_squared_norm_beyond_float32_is_infinite_without_a_warning():
+    """An exploded gradient is told by the step's result, not by a warning from a worker's thread."""
+    assert squared_norm(np.full(10, 1e30, np.float32)) == np.inf

@@ -1,0 +1,1150 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       format_name: percent
+# ---
+
+# %% [markdown]
+# # The encoder and the whole ViT
+#
+# **The question:** one layer is easily taught. How does one stack dozens
+# of them so that the whole still learns?
+#
+# ## Where we are
+#
+# | from | you have |
+# |---|---|
+# | [chapter 1](01_a_machine_for_derivatives.ipynb) | derivatives of whatever you compute |
+# | [chapter 2](02_layers_by_hand.ipynb) | `linear`, `gelu`, `layer_norm`, the loss |
+# | [chapter 3](03_an_image_as_a_sentence.ipynb) | equation 1: the image as a list of vectors |
+# | [chapter 4](04_attention.ipynb) | `attention`: the vectors look at each other |
+#
+# Everything is there. In this chapter you put it together, and at the end
+# of the first half you have a Vision Transformer that computes the same
+# numbers as tinyvit's. The second half asks what the order of the parts is
+# good for: which of them could be left out, and what happens then.
+#
+# ## The idea
+#
+# Each block of the encoder has two workers. *Multi-head self-attention*
+# (MSA) carries news from vector to vector. The *MLP*, two linear layers
+# with a GELU between them, works on each vector by itself. The way they
+# are joined is the idea of this chapter: a worker does not *replace* the
+# vectors. It reads them, and *adds* to them what it has found.
+#
+# So there is one list of vectors that runs through the whole network, from
+# the patches to the answer, and all workers read from it and write to it.
+# It is called the *residual stream*; the detour through a worker is a
+# *residual branch*. (Residual is what remains to be added.)
+
+# %%
+import os
+
+import numpy as np
+
+from tinyvit.analysis import style
+
+fast = "TINYVIT_FAST" in os.environ
+
+
+def worker(axis, x, y, text, colour):
+    """A labelled box."""
+    axis.text(
+        x, y, text, ha="center", va="center", color=colour,
+        bbox={"boxstyle": "round,pad=0.4", "fc": "white", "ec": colour},
+    )
+
+
+def line(axis, points, colour, width=1.3):
+    """A line through points, with an arrow at its end."""
+    axis.plot(*zip(*points[:-1]), color=colour, lw=width,
+              solid_capstyle="butt")
+    axis.annotate(
+        "", points[-1], points[-2],
+        arrowprops={"arrowstyle": "-|>", "color": colour, "lw": width,
+                    "shrinkA": 0, "shrinkB": 0},
+    )
+
+
+figure, axes = style.new_figure(7.5, 3.6, 2, 1)
+for axis, norm_on_stream in zip(axes, (False, True)):
+    line(axis, [(0, 0), (10, 0)], style.BLUE, 3)
+    for start, name in ((0.6, "MSA"), (5.4, "MLP")):
+        joins = start + (2.9 if norm_on_stream else 3.6)
+        line(axis, [(start, 0), (start, 1), (joins, 1), (joins, 0.16)],
+             style.GREY)
+        if norm_on_stream:
+            worker(axis, start + 1.45, 1, name, style.GREY)
+            worker(axis, start + 3.7, 0, "LN", style.VERMILION)
+        else:
+            worker(axis, start + 1.0, 1, "LN", style.VERMILION)
+            worker(axis, start + 2.5, 1, name, style.GREY)
+        axis.text(joins, 0, "+", ha="center", va="center",
+                  color="white", weight="bold",
+                  bbox={"boxstyle": "circle,pad=0.1",
+                        "fc": style.BLUE, "ec": style.BLUE})
+    axis.set_xlim(-0.1, 10.2)
+    axis.set_ylim(-0.5, 1.5)
+    axis.axis("off")
+axes[0].set_title("Pre-norm: nothing stands in the stream's way")
+axes[1].set_title("Post-norm: the stream passes through each norm");
+
+# %% [markdown]
+# Above is the block of the Vision Transformer. *LN* is layer norm, which
+# brings each vector to mean 0 and variance 1. It stands at the beginning
+# of each branch, and therefore this is called *pre-norm*. The first
+# Transformer of 2017 had it on the stream, after each sum: *post-norm*,
+# below. It looks like a detail.
+#
+# ## The mathematics
+#
+# The stream is $z$, an array of shape $(B, N, D)$: $B$ images, $N$ vectors
+# each (in this chapter we count the class token in), $D$ numbers in each.
+# Equations 2 and 3 of the paper say what block number $l$ does:
+#
+# $$
+# \begin{aligned}
+# z'_l &= z_{l-1} + \mathrm{MSA}(\mathrm{LN}(z_{l-1})) \\
+# z_l &= z'_l + \mathrm{MLP}(\mathrm{LN}(z'_l))
+# \end{aligned}
+# $$
+#
+# Both lines have the same form, $z + f(z)$. Write $f_1, f_2, \dots,
+# f_{2L}$ for the branches of all $L$ blocks, one after the other, and
+# $s_i$ for the stream after branch $i$, so that $s_i = s_{i-1} +
+# f_i(s_{i-1})$. Insert each into the next:
+#
+# $$
+# s_{2L} = s_0 + f_1(s_0) + f_2(s_1) + \dots + f_{2L}(s_{2L-1})
+# $$
+#
+# What comes out is what went in, plus what everybody added. Now
+# backwards. Let $\bar s_i$ be the gradient of the loss for $s_i$, and
+# $J_i$ the matrix of the derivatives of $f_i$. The number $s_{i-1}$ was
+# used twice, in the sum and in the branch, and so it gets two gradients,
+# which add up (chapter 1):
+#
+# $$
+# \bar s_{i-1} = \bar s_i + J_i^\top \bar s_i
+# $$
+#
+# The first term is the gradient itself, unchanged. However deep the
+# network, the gradient at the end reaches the first layer along the stream
+# without being multiplied with anything. Without the sum there would be
+# only $J_i^\top \bar s_i$: a product of $2L$ matrices, and products of many
+# factors either vanish or explode, if they are not very close to 1.
+#
+# In post-norm $s_i = \mathrm{LN}(s_{i-1} + f_i(s_{i-1}))$, and the gradient
+# goes through the derivative of a norm at each sum. What this does, we
+# shall measure.
+#
+# ## The code: a block
+#
+# The parts are imported; you have written them all. Weights are kept in a
+# dictionary, by name. The names are those of tinyvit, so that we can
+# exchange weights with it later.
+
+# %%
+from tinyvit import Tensor, no_grad
+from tinyvit.autograd import attention, gelu, layer_norm, linear
+
+
+def under(weights, beginning):
+    """The weights whose names begin so, by the rest of the name."""
+    return {
+        name.removeprefix(beginning): weight
+        for name, weight in weights.items()
+        if name.startswith(beginning)
+    }
+
+
+def norm(x, w):
+    """LN: x (B, N, D) -> (B, N, D)."""
+    return layer_norm(x, w["gamma"], w["beta"], 1e-6)
+
+
+def msa(x, w, heads):
+    """Multi-head self-attention: x (B, N, D) -> (B, N, D)."""
+    qkv = linear(x, w["qkv.weight"], w["qkv.bias"])  # (B, N, 3 D)
+    seen = attention(qkv, heads)  # (B, N, D)
+    return linear(seen, w["out.weight"], w["out.bias"])
+
+
+def mlp(x, w):
+    """Linear, GELU, linear: x (B, N, D) -> (B, N, D)."""
+    hidden = linear(x, w["linear1.weight"], w["linear1.bias"])
+    return linear(  # hidden is (B, N, M)
+        gelu(hidden, "tanh"), w["linear2.weight"], w["linear2.bias"]
+    )
+
+
+# %% [markdown]
+# The matrix `qkv.weight` of shape $(D, 3D)$ makes queries, keys and values
+# in one product, side by side. The MLP's hidden width $M$ is mostly $4D$.
+# And now the block, two lines for two equations:
+
+# %%
+def encoder_block(z, w, heads):
+    """Equations 2 and 3: z (B, N, D) -> (B, N, D)."""
+    attended = msa(norm(z, under(w, "norm1.")),
+                   under(w, "attention."), heads)
+    z = z + attended
+    return z + mlp(norm(z, under(w, "norm2.")), under(w, "mlp."))
+
+
+# %% [markdown]
+# ### The same in tinyvit
+#
+# `EncoderBlock` holds the weights as attributes instead of in a
+# dictionary. For the comparison we fill every weight with random numbers:
+# what starts at 0 or 1 could hide a mistake.
+
+# %%
+from tinyvit.nn import EncoderBlock
+
+random = np.random.default_rng(0)
+
+
+def randomise(module, scale=0.1):
+    """Random float64 numbers for every weight; gives them by name."""
+    weights = dict(module.named_parameters())
+    for weight in weights.values():
+        weight.data = scale * random.normal(size=weight.shape)
+    return weights
+
+
+D, M, HEADS = 48, 192, 3
+block = EncoderBlock(
+    D, HEADS, M, gelu="tanh", norm_eps=1e-6, dropout=0,
+    stochastic_depth=0, random=random,
+)
+weights = randomise(block)
+for name, weight in weights.items():
+    print(f"{name:21} {weight.shape}")
+
+# %%
+z = Tensor(random.normal(size=(2, 5, D)))
+mine = encoder_block(z, weights, HEADS)
+np.testing.assert_allclose(mine.data, block(z).data, atol=1e-12)
+
+# %% [markdown]
+# Its own code is longer by a few things that are off here (dropout and
+# stochastic depth, which leave out parts at random during training), and
+# by one trick: it adds and normalises in a single pass over memory,
+# `of_sum`. Chapter 8 shows what that is worth.
+
+# %%
+import inspect
+
+print(inspect.getsource(EncoderBlock.__call__))
+
+# %% [markdown]
+# ## The code: the whole model
+#
+# Before the blocks comes chapter 3's equation 1, after them equation 4: a
+# last norm of the class token's vector, and the *head*, a linear layer to
+# one number for each class, the *logits*. Chapter 3 ended in
+# `PatchEmbedding`, which we hand our weights.
+
+# %%
+from tinyvit.autograd import broadcast_to, concatenate
+from tinyvit.models import ViT, ViTConfig
+from tinyvit.nn import PatchEmbedding
+
+
+def embed(images, w, config):
+    """Equation 1: images (B, H, W, C) -> z_0 (B, N, D)."""
+    cut = PatchEmbedding(
+        config.patch_size, config.channels, config.width, random
+    )
+    cut.projection.weight = w["patch_embedding.projection.weight"]
+    cut.projection.bias = w["patch_embedding.projection.bias"]
+    front = broadcast_to(
+        w["class_token"], (len(images), 1, config.width)
+    )
+    patches = cut(Tensor(images))
+    sentence = concatenate([front, patches], axis=1)
+    return sentence + w["position.embedding"]
+
+
+def vit(images, w, config):
+    """A Vision Transformer: images (B, H, W, C) -> logits (B, K)."""
+    z = embed(images, w, config)
+    for number in range(config.depth):
+        z = encoder_block(z, under(w, f"blocks.{number}."),
+                          config.heads)
+    y = norm(z[:, 0], under(w, "norm."))  # equation 4, (B, D)
+    return linear(y, w["head.weight"], w["head.bias"])
+
+
+# %% [markdown]
+# That is all of it: some forty lines, and the four equations can be read
+# in them. Does it compute the same as tinyvit's? The tiny size has twelve
+# blocks; a mistake anywhere would show.
+
+# %%
+config = ViTConfig.named("tiny", image_size=32, patch_size=8, classes=10)
+model = ViT(config)
+weights = randomise(model)
+images = random.uniform(-1, 1, (4, 32, 32, 3))
+logits = vit(images, weights, config)
+print(logits.data[0].round(3))
+np.testing.assert_allclose(logits.data, model(images).data, atol=1e-9)
+
+# %% [markdown]
+# And the gradients, of every weight:
+
+# %%
+from tinyvit.autograd import gradients, softmax_cross_entropy
+
+targets = np.eye(10)[[3, 1, 4, 1]]
+by_name = list(weights.values())
+mine = gradients(softmax_cross_entropy(logits, targets), by_name)
+theirs = gradients(
+    softmax_cross_entropy(model(images), targets), by_name
+)
+for one, other in zip(mine, theirs):
+    np.testing.assert_allclose(one, other, atol=1e-9)
+print(f"{len(mine)} gradients agree, the largest number in them "
+      f"{max(np.abs(one).max() for one in mine):.2f}")
+
+# %% [markdown]
+# ## Counting parameters
+#
+# How many numbers does such a model learn? With patches of $P \times P$
+# pixels in $C$ channels, $N$ vectors of width $D$, $L$ blocks, a hidden
+# width $M$ and $K$ classes, part by part:
+#
+# | part | parameters |
+# |---|---|
+# | patch projection | $P^2 C D + D$ |
+# | class token, positions | $D + N D$ |
+# | queries, keys, values | $3 D^2 + 3 D$ |
+# | attention's output | $D^2 + D$ |
+# | MLP | $2 D M + M + D$ |
+# | two norms | $4 D$ |
+# | last norm | $2 D$ |
+# | head | $D K + K$ |
+#
+# The four rows in the middle make up a block, and count $L$ times. Heads
+# cost nothing: they divide the $D$ numbers among themselves.
+
+# %%
+def parameters(size, image=224, C=3, K=1000):
+    """Parameters of a size such as ("base", 16), by part."""
+    name, P = size
+    config = ViTConfig.named(name, patch_size=P)
+    D, L, M = config.width, config.depth, config.mlp_width
+    N = (image // P) ** 2 + 1
+    return {
+        "embedding": P * P * C * D + D + D + N * D,
+        "attention": L * (4 * D * D + 4 * D),
+        "MLP": L * (2 * D * M + M + D),
+        "norms": L * 4 * D + 2 * D,
+        "head": D * K + K if K else 0,
+    }
+
+
+# %% [markdown]
+# `tinyvit.models.cost` counts differently: it makes the model (without
+# memory for its numbers) and adds up the sizes of what is there. Both must
+# agree. In the names of sizes, B/16 is *base* with patches of 16 pixels.
+
+# %%
+from tinyvit.models import cost
+
+counted = {}
+for size in [("tiny", 16), ("small", 16), ("base", 32), ("base", 16),
+             ("large", 32), ("large", 16), ("huge", 14)]:
+    counted[size] = sum(parameters(size).values())
+    config = ViTConfig.named(size[0], patch_size=size[1])
+    assert counted[size] == cost(config).parameters
+    print(f"{size[0]:5}/{size[1]}  {counted[size]:11,}")
+assert counted["tiny", 16] == 5_717_416
+assert counted["base", 16] == 86_567_656
+
+# %% [markdown]
+# These are exactly the numbers of the published models with a head for
+# ImageNet's 1,000 classes. The paper's Table 1 rounds: 86 million for
+# *base*, 307 for *large*, 632 for *huge*. It does not say for which
+# patches and which head, so let us see who fits.
+
+# %%
+def millions(size, K):
+    return round(sum(parameters(size, K=K).values()) / 1e6)
+
+
+print("          with head   without")
+for size in [("base", 32), ("base", 16), ("large", 32), ("large", 16),
+             ("huge", 14)]:
+    print(f"{size[0]:5}/{size[1]} {millions(size, 1000):9} "
+          f"{millions(size, 0):10}")
+assert millions(("base", 16), 0) == 86
+assert millions(("large", 32), 1000) == 307
+assert millions(("huge", 14), 1000) == 632
+
+# %% [markdown]
+# All three are there, though not in one column: 86 is B/16 without its
+# head, 307 is L/32 with it. Note how little the patches change: smaller
+# patches have smaller projections and more positions, and both are minor.
+#
+# ## Counting multiply-adds
+#
+# Time is another matter. It is spent in matrix products. A product of
+# $(n, k)$ and $(k, m)$ takes $nkm$ multiplications, each with an addition:
+# that many *multiply-adds*. For one image, a block takes
+#
+# $$
+# \underbrace{N \cdot 4 D^2}_{\text{projections}}
+# + \underbrace{2 N^2 D}_{\text{looking}}
+# + \underbrace{N \cdot 2 D M}_{\text{MLP}}
+# $$
+#
+# The middle term is what chapter 4 warned of: all queries times all keys
+# ($N^2 D$, over all heads), then all weights times all values.
+
+# %%
+def multiply_adds(size, image=224, C=3, K=1000):
+    """Multiply-adds of one image, forwards, by part."""
+    name, P = size
+    config = ViTConfig.named(name, patch_size=P)
+    D, L, M = config.width, config.depth, config.mlp_width
+    N = (image // P) ** 2 + 1
+    return {
+        "embedding": (N - 1) * P * P * C * D,
+        "projections": L * N * 4 * D * D,
+        "looking": L * 2 * N * N * D,
+        "MLP": L * N * 2 * D * M,
+        "head": D * K,
+    }
+
+
+for size in counted:
+    config = ViTConfig.named(size[0], patch_size=size[1])
+    total = sum(multiply_adds(size).values())
+    assert total == cost(config).multiply_adds
+    print(f"{size[0]:5}/{size[1]} {total / 1e9:6.1f} thousand million")
+
+# %% [markdown]
+# With patches of 32 pixels instead of 16, *base* has more parameters and
+# takes a quarter of the time. Where both are spent:
+
+# %%
+rows = [
+    ("parameters", parameters(("base", 16))),
+    ("multiply-adds,\n224 pixels", multiply_adds(("base", 16))),
+    ("multiply-adds,\n1024 pixels", multiply_adds(("base", 16), 1024)),
+]
+kinds = [
+    ("embedding", style.GREY), ("attention", style.ORANGE),
+    ("projections", style.ORANGE), ("looking", style.VERMILION),
+    ("MLP", style.BLUE), ("norms", style.GREY), ("head", style.GREY),
+]
+figure, axis = style.new_figure(7.3, 2.5)
+for place, (_, parts) in enumerate(rows):
+    left, total = 0, sum(parts.values())
+    for kind, colour in kinds:
+        share = 100 * parts.get(kind, 0) / total
+        axis.barh(place, share, left=left, color=colour,
+                  edgecolor="white")
+        if share > 4.5:
+            on_dark = colour != style.ORANGE
+            axis.text(left + share / 2, place, f"{kind}\n{share:.0f} %",
+                      ha="center", va="center", fontsize=8,
+                      color="white" if on_dark else "black")
+        left += share
+axis.set_yticks(range(3), [name for name, _ in rows])
+axis.set_ylim(2.5, -0.5)
+axis.set_xlim(0, 100)
+axis.set_xlabel("share in B/16, %")
+axis.grid(False)
+axis.set_title("Looking has no weights, but large images make it dear");
+
+# %%
+share = parameters(("base", 16))["MLP"] / counted["base", 16]
+looking = multiply_adds(("base", 16))
+at_224 = looking["looking"] / sum(looking.values())
+looking = multiply_adds(("base", 16), 1024)
+at_1024 = looking["looking"] / sum(looking.values())
+print(f"MLP {share:.0%} of the parameters; looking {at_224:.1%} of the "
+      f"time at 224 pixels, {at_1024:.0%} at 1024")
+assert 0.64 < share < 0.67 and at_224 < 0.05 and at_1024 > 0.4
+
+# %% [markdown]
+# ### A check against the paper's electricity bill
+#
+# The paper's Table 6 says how much computing each training took, in
+# *exaFLOPs*, $10^{18}$ operations. We should be able to predict it. A
+# multiply-add is 2 operations. Backwards takes twice as long as forwards,
+# since each matrix product has two gradients, each a product of the same
+# size (chapter 1). So training costs $3 \cdot 2$ operations for each
+# multiply-add, for each of the 303 million images of the data set JFT, for
+# each *epoch*, as a pass over all images is called.
+
+# %%
+table_6 = [  # size, epochs, exaFLOPs
+    (("base", 32), 7, 55), (("base", 16), 7, 224),
+    (("large", 32), 7, 196), (("large", 16), 7, 783),
+    (("large", 16), 14, 1567), (("huge", 14), 14, 4262),
+]
+for size, epochs, published in table_6:
+    operations = 6 * sum(multiply_adds(size).values())
+    predicted = operations * 303e6 * epochs / 1e18
+    print(f"{size[0]:5}/{size[1]}, {epochs:2} epochs: "
+          f"predicted {predicted:5.0f}, paper {published:5}")
+    assert abs(predicted / published - 1) < 0.025
+
+# %% [markdown]
+# A formula of three terms tells the cost of an experiment that filled a
+# data centre for weeks, to within 2.5 %. Now you can say before you start
+# whether yours will be done by tomorrow.
+#
+# ## How large should the first weights be?
+#
+# Training starts from random weights. How large should they be? Take one
+# number of a linear layer's output, $y = \sum_{i=1}^{n} x_i w_i$, with $n$
+# inputs. If the weights are independent, with mean 0, the variances of the
+# products add up:
+#
+# $$
+# \mathrm{Var}(y) = n \cdot \mathrm{Var}(w) \cdot \overline{x^2}
+# $$
+#
+# where $\overline{x^2}$ is the mean of the squares of the inputs. To keep
+# numbers at their size we need $\mathrm{Var}(w) = 1/n$. Backwards the
+# gradients pass through the transposed matrix, and by the same reckoning
+# need $1/m$, with $m$ the number of outputs. Xavier Glorot and Yoshua
+# Bengio took the middle:
+#
+# $$
+# \mathrm{Var}(w) = \frac{2}{n + m}
+# $$
+#
+# Numbers spread evenly from $-a$ to $a$ have the variance $a^2 / 3$, so
+# one draws from $a = \sqrt{6 / (n + m)}$. ViT does this for all matrices in
+# its blocks (*Xavier uniform*).
+
+# %%
+model = ViT(ViTConfig.named("tiny"))
+weight = model.blocks[0].mlp.linear1.weight
+n, m = weight.shape
+print(f"variance {weight.data.var():.6f}, 2 / (n + m) {2 / (n + m):.6f}")
+assert abs(weight.data.var() / (2 / (n + m)) - 1) < 0.02
+
+# %% [markdown]
+# What if one gets it wrong by a little? Below, 24 square linear layers in
+# a row, with nothing between them, and weights that are 0.7, 1 or 1.4
+# times as large as they should be. And beside it, 24 blocks of a ViT, with
+# *all* the blocks' weights 0.7, 1, 1.4 and even 5 times as large. By *size*
+# we mean the root of the mean square. Guess both pictures first.
+
+# %%
+DEPTH = 24
+
+
+def size_of(x):
+    """The root of the mean square."""
+    return float(np.sqrt((x**2).mean()))
+
+
+def chain(scale, width=64):
+    """The size after each of 24 linear layers."""
+    x = random.normal(size=(100, width))
+    sizes = [size_of(x)]
+    for _ in range(DEPTH):
+        x = x @ (scale * random.normal(0, width**-0.5, (width, width)))
+        sizes.append(size_of(x))
+    return sizes
+
+
+def deep_nano():
+    """A nano of 24 blocks, for 28 x 28 grey images."""
+    return ViT(ViTConfig.named(
+        "nano", image_size=28, patch_size=7, channels=1, classes=10,
+        depth=DEPTH,
+    ), seed=0, embedding_std=1.0)
+
+
+def stream(scale):
+    """The size of the stream after each of 24 blocks."""
+    model = deep_nano()
+    for block in model.blocks:
+        for weight in block.parameters():
+            if weight.ndim == 2:
+                weight.data *= scale
+    with no_grad():
+        z = model.embed(grey)
+        sizes = [size_of(z.data)]
+        for block in model.blocks:
+            z = block(z)
+            sizes.append(size_of(z.data))
+    return sizes
+
+
+# %%
+from tinyvit.data import load_dataset, normalise
+
+train, test = load_dataset("fashion-mini")
+grey = normalise(train.images[:16])
+chains = {scale: chain(scale) for scale in (0.7, 1, 1.4)}
+streams = {scale: stream(scale) for scale in (0.7, 1, 1.4, 5)}
+
+figure, axes = style.new_figure(7.5, 3, 1, 2, sharey=True)
+colours = {0.7: style.ORANGE, 1: style.BLUE, 1.4: style.VERMILION,
+           5: style.PURPLE}
+for axis, lines in zip(axes, (chains, streams)):
+    for scale, sizes in lines.items():
+        axis.semilogy(sizes, color=colours[scale])
+        axis.text(DEPTH + 0.5, sizes[-1], f"x {scale}",
+                  va={0.7: "top", 1: "center"}.get(scale, "bottom"),
+                  color=colours[scale])
+    axis.set_xlim(0, DEPTH + 4)
+    axis.set_xticks(range(0, DEPTH + 1, 6))
+axes[0].set_ylabel("size")
+axes[0].set_xlabel("linear layers passed")
+axes[1].set_xlabel("blocks passed")
+axes[0].set_title("A bare chain forgives nothing")
+axes[1].set_title("Residual + norm forgive a lot");
+
+# %%
+for scale in (0.7, 1.4):
+    print(f"chain x {scale}: {chains[scale][-1]:.1e}, and "
+          f"{scale}^24 = {scale**24:.1e}")
+    assert 0.2 < chains[scale][-1] / scale**24 < 5
+print({scale: round(sizes[-1], 1) for scale, sizes in streams.items()})
+assert streams[0.7][-1] > 1 and streams[5][-1] < 1000
+
+# %% [markdown]
+# In the chain each factor is multiplied with all the others. In the stream,
+# the norm at the start of each branch takes away whatever size has come
+# about, so each branch adds about as much as the last, and sums grow
+# slowly: if the branches' contributions are independent, variances add
+# up, and the size grows as $\sqrt{l}$.
+
+# %%
+l = np.arange(1, DEPTH + 1)
+growth = np.array(streams[1][1:]) / np.sqrt(l)
+print(growth[[0, 5, 11, 23]].round(2))
+assert growth.max() < 2 * growth.min()
+
+# %% [markdown]
+# ### Why random at all?
+#
+# Could we save ourselves the trouble, and start with all weights equal?
+# Then all hidden numbers of an MLP would be equal, and get equal
+# gradients, and stay equal for ever: a model of width 192 that is as good
+# as one of width 1.
+
+# %%
+width, hidden = 8, 32
+w1 = Tensor(np.full((width, hidden), 0.1), requires_grad=True)
+w2 = Tensor(np.full((hidden, width), 0.1), requires_grad=True)
+x = random.normal(size=(20, width))
+wanted = random.normal(size=(20, width))
+for _ in range(10):
+    wrong = gelu(Tensor(x) @ w1, "tanh") @ w2 - wanted
+    for w, dw in zip((w1, w2), gradients((wrong * wrong).sum(),
+                                         [w1, w2])):
+        w.data = w.data - 0.001 * dw
+print(f"after 10 steps the first row of w1 changed to {w1.data[0, 0]:.4f}"
+      f" ... {w1.data[0, -1]:.4f}")
+np.testing.assert_allclose(w1.data, w1.data[:, :1] + np.zeros(hidden))
+assert w1.data[0, 0] != 0.1
+
+# %% [markdown]
+# ## An experiment: who needs what?
+#
+# Four blocks, then: as it is; post-norm; with norms but no residual; and
+# with residuals but no norm. Each is a small change. (tinyvit's models ask
+# their last block for the class token's vector only: `asking` says how
+# many vectors go on. It saves time and changes nothing.)
+
+# %%
+class PostNorm(EncoderBlock):
+    def __call__(self, z, asking=None):
+        stream = z[:, :asking]
+        z = self.norm1(stream + self.attention(z, asking))
+        return self.norm2(z + self.mlp(z))
+
+
+class NoResidual(EncoderBlock):
+    def __call__(self, z, asking=None):
+        return self.mlp(self.norm2(self.attention(self.norm1(z),
+                                                  asking)))
+
+
+class NoNorm(EncoderBlock):
+    def __call__(self, z, asking=None):
+        z = z[:, :asking] + self.attention(z, asking)
+        return z + self.mlp(z)
+
+
+KINDS = {
+    "pre-norm": (EncoderBlock, style.BLUE),
+    "post-norm": (PostNorm, style.ORANGE),
+    "no residual": (NoResidual, style.GREEN),
+    "no norm": (NoNorm, style.VERMILION),
+}
+
+
+def nano_of(kind, depth, seed=0):
+    """A nano whose blocks are of this kind."""
+    config = ViTConfig.named(
+        "nano", image_size=28, patch_size=7, channels=1, classes=10,
+        depth=depth,
+    )
+    model = ViT(config, seed=seed, embedding_std=2.0)
+    block, _ = KINDS[kind]
+    random = np.random.default_rng([seed, 1])
+    model.blocks = [
+        block(config.width, config.heads, config.mlp_width, gelu="tanh",
+              norm_eps=1e-6, dropout=0, stochastic_depth=0,
+              random=random)
+        for _ in range(depth)
+    ]
+    return model
+
+
+# %% [markdown]
+# With 24 blocks, and before any training: how large is the gradient in each
+# block? All four have the same weights. **Guess**: which gradients vanish
+# towards the first block, which explode, and which stay even?
+#
+# The heads of tinyvit's models start at zero, and with a head of zeros the
+# gradient of everything before it is zero, too. For the measurement we
+# give them random numbers.
+
+# %%
+def random_head(model):
+    """The model, with a head that is not zero."""
+    shape = model.head.weight.shape
+    values = np.random.default_rng(2).normal(0, shape[0] ** -0.5, shape)
+    model.head.weight.data = values.astype(np.float32)
+    return model
+
+
+labels = np.eye(10, dtype=np.float32)[train.labels[:16]]
+
+
+def gradient_by_block(kind, depth=DEPTH):
+    """The norm of the gradient of each block's weights."""
+    model = random_head(nano_of(kind, depth))
+    matrices = [
+        [w for w in block.parameters() if w.ndim == 2]
+        for block in model.blocks
+    ]
+    loss = softmax_cross_entropy(model(grey), labels)
+    found = gradients(loss, [w for group in matrices for w in group])
+    each = [float((dw.astype(np.float64) ** 2).sum()) for dw in found]
+    return np.sqrt(np.reshape(each, (depth, -1)).sum(axis=1))
+
+
+at_start = {kind: gradient_by_block(kind) for kind in KINDS}
+figure, axes = style.new_figure(7.5, 3, 1, 2)
+blocks = np.arange(1, DEPTH + 1)
+for kind, (_, colour) in KINDS.items():
+    axes[0].semilogy(blocks, at_start[kind], color=colour)
+    if kind != "no norm":
+        axes[1].plot(blocks, at_start[kind], color=colour)
+        axes[1].text(DEPTH + 1, at_start[kind][-1], kind, color=colour,
+                     va="bottom" if kind == "no residual" else "top")
+axes[0].text(12, 1e20, "no norm", color=style.VERMILION)
+axes[0].text(3, 1e3, "the other three", color=style.GREY)
+axes[1].set_xlim(0, DEPTH + 12)
+axes[1].set_ylim(0)
+for axis in axes:
+    axis.set_xticks([1, 6, 12, 18, 24])
+    axis.set_xlabel("block")
+axes[0].set_ylabel("norm of the gradient")
+axes[0].set_title("Before training, one looks ill ...")
+axes[1].set_title("... and three look well");
+
+# %%
+for kind, norms in at_start.items():
+    print(f"{kind:11}  first block {norms[0]:8.2g}, "
+          f"last {norms[-1]:8.2g}, ratio {norms[0] / norms[-1]:8.2g}")
+assert at_start["no norm"][0] > 1e15 * at_start["no norm"][-1]
+for kind in ("pre-norm", "post-norm", "no residual"):
+    assert 0.2 < at_start[kind][0] / at_start[kind][-1] < 20
+
+# %% [markdown]
+# Without norms each branch is as large as the stream that it reads, the
+# stream grows by a factor in each block, and the gradient explodes. But the
+# others surprise. Post-norm's gradients are somewhat larger than
+# pre-norm's, but as even. Even
+# without residuals nothing vanishes: the norms repair at each step what the
+# matrices have done. If gradients at the start were all that counts, we
+# would have to call all three healthy.
+#
+# Let us ask another question. The gradient says what happens if *one*
+# weight moves a bit. In a training step *all* of them move. So nudge every
+# weight of every block by 0.001, up or down at random, and see how far the
+# answer moves. (That is about how far a step of training moves each
+# weight; chapter 6 says why.)
+
+# %%
+def movement(kind, depth, seed, nudge=0.001):
+    """How far the logits move if all weights are nudged."""
+    model = random_head(nano_of(kind, depth, seed))
+    draw = np.random.default_rng(seed)
+    with no_grad():
+        before = model(grey).data
+        for block in model.blocks:
+            for w in block.parameters():
+                if w.ndim == 2:
+                    signs = draw.choice([-1, 1], size=w.shape)
+                    w.data = w.data + np.float32(nudge) * signs.astype(
+                        np.float32
+                    )
+        return size_of(model(grey).data - before)
+
+
+depths = [2, 4, 8, 16, 32]
+starts = range(3 if fast else 12)  # different first weights
+moved = {
+    kind: [
+        np.mean([movement(kind, depth, seed) for seed in starts])
+        for depth in depths
+    ]
+    for kind in ("pre-norm", "post-norm", "no residual")
+}
+figure, axis = style.new_figure(6, 2.8)
+for kind, far in moved.items():
+    axis.plot(depths, far, color=KINDS[kind][1], marker="o")
+    axis.text(depths[-1] + 0.7, far[-1], kind, color=KINDS[kind][1],
+              va="center")
+axis.set_xticks(depths)
+axis.set_xlim(0, 42)
+axis.set_ylim(0)
+axis.set_xlabel("blocks")
+axis.set_ylabel("movement of the logits")
+axis.set_title("Without pre-norm, deep models are nervous");
+
+# %%
+for kind, far in moved.items():
+    print(f"{kind:11} {far[-1] / moved['pre-norm'][-1]:4.1f} times as "
+          f"far as pre-norm; from 2 to 32 blocks x {far[-1] / far[0]:.1f}")
+assert moved["no residual"][-1] > 5 * moved["pre-norm"][-1]
+if not fast:
+    assert moved["post-norm"][-1] > 3 * moved["pre-norm"][-1]
+    grows = {kind: far[-1] / far[0] for kind, far in moved.items()}
+    assert grows["pre-norm"] < grows["post-norm"] < grows["no residual"]
+
+# %% [markdown]
+# Here is a difference, and it grows with depth. In pre-norm the stream
+# grows, and so a branch is an ever smaller part of it: if all branches
+# write equally much, the square of the $i$-th is about one part in $i$. The
+# errors of all together are like $1 + \tfrac12 + \tfrac13 + \dots$, which
+# hardly grows. In post-norm each sum is brought back to size 1: what came
+# along the stream shrinks, and each branch, the hundredth as well as the
+# first, is as large a part of it as the stream itself. So each adds as
+# large an error, for the next to read. (Liu et al., below, prove it: the
+# mean square of the movement grows with the logarithm of the depth in
+# pre-norm, with the depth itself in post-norm. From 2 to 32 blocks that
+# makes a root of 16, which is 4, for post-norm. Look above.)
+#
+# ## Does it matter?
+#
+# Now train them, each with twelve blocks, for 150 steps, with the recipe of
+# chapter 0. **Guess** which will learn. With pre-norm and post-norm we do it
+# twice, from different first weights. And one extra: post-norm with a third
+# of the *learning rate*, the factor that says how long each step is.
+
+# %%
+from tinyvit.data import Loader
+from tinyvit.training import (
+    Recipe,
+    TrainStep,
+    Workers,
+    learning_rate_at,
+)
+
+STEPS = 10 if fast else 150
+
+
+def train_nano(kind, peak=3e-3, seed=0):
+    """The loss at each step, with twelve blocks."""
+    model = nano_of(kind, 2 if fast else 12, seed)
+    recipe = Recipe(batch_size=64, beta2=0.98, weight_decay=0.2)
+    losses = []
+    with Workers(2) as workers:
+        one_step = TrainStep(model, recipe, workers)
+        for images, labels in Loader(train, 64, seed=0).batches(0):
+            step = len(losses)
+            if step == STEPS:
+                break
+            rate = learning_rate_at(
+                step, peak=peak, steps=STEPS, warmup_steps=8,
+                schedule="cosine",
+            )
+            losses.append(one_step(images, labels, step, rate).loss)
+    return losses
+
+
+runs = {kind: train_nano(kind) for kind in KINDS}
+for kind in ("pre-norm", "post-norm"):
+    runs[kind + ", again"] = train_nano(kind, seed=1)
+runs["post-norm, a third"] = train_nano("post-norm", peak=1e-3)
+final = {kind: np.mean(losses[-20:]) for kind, losses in runs.items()}
+for kind, loss in final.items():
+    print(f"{kind:18} {loss:.2f}")
+
+# %%
+def smooth(values, over=1 if fast else 15):
+    return np.convolve(values, np.ones(over) / over, mode="valid")
+
+
+figure, axis = style.new_figure(7, 3)
+for kind, losses in runs.items():
+    colour = KINDS[kind.split(",")[0]][1]
+    axis.plot(smooth(losses), color=colour,
+              linestyle="--" if "third" in kind else "-")
+end = len(smooth(losses))
+for text, height, kind in [
+    ("pre-norm, twice", final["pre-norm"], "pre-norm"),
+    ("post-norm, lucky start", 1.28, "post-norm"),
+    ("(dashed: a third\n of the rate)", 0.95, "post-norm"),
+]:
+    axis.text(end, height, " " + text, color=KINDS[kind][1], va="center")
+axis.text(end, 2.3, " unlucky; the other two", color=style.GREY,
+          va="center")
+axis.set_xlim(0, end * 1.3)
+axis.set_ylim(0, 2.6)
+axis.set_xlabel("step")
+axis.set_ylabel("loss (mean over 15 steps)")
+axis.set_title("Twelve blocks: only pre-norm can be relied on");
+
+# %%
+if not fast:
+    assert max(final["pre-norm"], final["pre-norm, again"]) < 0.8
+    for kind in ("post-norm, again", "no residual", "no norm"):
+        assert final[kind] > 2.2
+    assert 1 < final["post-norm"] < 1.6
+    assert 0.8 < final["post-norm, a third"] < 1.6
+
+# %% [markdown]
+# Pre-norm learns, both times. Without residual or without norm there is
+# nothing but guessing, a loss of $\ln 10 \approx 2.30$. And post-norm is a
+# lottery: one start learns something, the other nothing, and nobody could
+# have told from their gradients. With smaller steps it does learn, as the
+# first Transformers did, with patience and a long *warm-up*, of which
+# chapter 6 tells. Pre-norm takes the large steps, and that is why ViT has
+# it.
+#
+# ## What goes wrong: zeros
+#
+# The official ViT starts the head at zero, so that all classes begin
+# equally likely. This has an effect that looks like a mistake when one
+# meets it first:
+
+# %%
+model = nano_of("pre-norm", 4)
+by_name = dict(model.named_parameters())
+loss = softmax_cross_entropy(model(grey), labels)
+found = gradients(loss, list(by_name.values()))
+alive = [name for name, dw in zip(by_name, found) if np.any(dw)]
+print(f"{len(alive)} of {len(by_name)} weights have a gradient: {alive}")
+assert alive == ["head.weight", "head.bias"]
+
+# %% [markdown]
+# The gradient of all else passes through the head's weights, and is
+# multiplied with zero. Is the model dead? One small step of the head, and
+# look again:
+
+# %%
+for name, dw in zip(by_name, found):
+    by_name[name].data = by_name[name].data - np.float32(0.01) * dw
+loss = softmax_cross_entropy(model(grey), labels)
+found = gradients(loss, list(by_name.values()))
+awake = sum(bool(np.any(dw)) for dw in found)
+print(f"{awake} of {len(by_name)} weights have a gradient")
+assert awake == len(by_name)
+
+# %% [markdown]
+# A zero is harmless if there is one factor of zero on each way, and not
+# two: in $y = ab$ with $a = 0$ and $b \neq 0$, $a$ has the gradient $b$ and
+# moves. With both zero, neither ever does. Exercise 5.2 makes use of it.
+#
+# ## Exercises
+#
+# ### Exercise 5.1: when does looking dominate?
+#
+# A block takes $4ND^2 + 2NDM$ multiply-adds for projections and MLP, and
+# $2N^2D$ for looking. What is the smallest number of vectors $N$ for which
+# looking takes *more* than all the rest of the block?
+
+# %% tags=["exercise"]
+def looking_dominates(D, M):
+    """The smallest N with 2 N^2 D > 4 N D^2 + 2 N D M."""
+    ...
+
+
+# %% tags=["check"]
+def check_looking_dominates(looking_dominates):
+    """Says whether the function is right, and if not, why."""
+    for D, M in [(768, 3072), (192, 768), (64, 128)]:
+        found = looking_dominates(D, M)
+        right = 2 * D + M + 1
+        if found is None:
+            print("Not yet: the function returns nothing.")
+            return False
+        if found == right - 1:
+            print("Not yet: here both are equal. More is asked for.")
+            return False
+        if found == 2 * D + 1 or found == M + 1:
+            print("Not yet: projections and MLP both count.")
+            return False
+        if found != right:
+            print("Not yet: divide both sides by 2 N D and see what is "
+                  f"left of N. (You gave {found} for D = {D}, M = {M}.)")
+            return False
+    print("Right!")
+    return True
+
+
+check_looking_dominates(looking_dominates);
+
+# %% tags=["solution"]
+def looking_dominates(D, M):
+    """The smallest N with 2 N^2 D > 4 N D^2 + 2 N D M."""
+    return 2 * D + M + 1  # divided by 2 N D: N > 2 D + M
+
+
+check_looking_dominates(looking_dominates);
+
+# %% [markdown]
+# For *base* that is 4,609 vectors: an image of more than a thousand pixels
+# a side. Below it, the famous $N^2$ is not the problem.
+#
+# ### Exercise 5.2: a block that does nothing, yet
+#
+# Very deep networks are sometimes started so that each block passes its
+# stream on *unchanged*, and can still learn. The function gets the weights
+# of a block by name, with the names printed above. Set some of them to
+# zero (`w[name].data[...] = 0`), so that $z$ comes out as it went in, and
+# yet both branches get a gradient.
+
+# %% tags=["exercise"]
+def quieten(w):
+    """Set to zero what must be zero; gives w back."""
+    ...
+
+
+# %% tags=["check"]
+def check_quieten(quieten):
+    """Says whether the function is right, and if not, why."""
+    block = EncoderBlock(
+        D, HEADS, M, gelu="tanh", norm_eps=1e-6, dropout=0,
+        stochastic_depth=0, random=np.random.default_rng(4),
+    )
+    w = quieten(randomise(block))
+    if w is None:
+        print("Not yet: the function returns nothing.")
+        return False
+    z = Tensor(np.random.default_rng(5).normal(size=(2, 5, D)))
+    out = encoder_block(z, w, HEADS)
+    if not np.array_equal(out.data, z.data):
+        print("Not yet: z is changed. What a branch adds is the output "
+              "of its last linear layer, and that has a bias as well.")
+        return False
+    found = gradients(out, list(w.values()), np.ones(out.shape))
+    moves = {name: np.any(dw) for name, dw in zip(w, found)}
+    for branch in ("attention.", "mlp."):
+        if not any(
+            moves[name] for name in w
+            if name.startswith(branch) and name.endswith("weight")
+        ):
+            print(f"Not yet: no matrix of {branch[:-1]} has a gradient. "
+                  "There are two zeros in a row: keep the first layers.")
+            return False
+    print("Right!")
+    return True
+
+
+check_quieten(quieten);
+
+# %% tags=["solution"]
+def quieten(w):
+    """Set to zero what must be zero; gives w back."""
+    for layer in ("attention.out", "mlp.linear2"):
+        w[layer + ".weight"].data[...] = 0
+        w[layer + ".bias"].data[...] = 0
+    return w
+
+
+check_quieten(quieten);
+
+# %% [markdown]
+# ### Exercise 5.3: weights for another layer
+#
+# A *ReLU*, $\max(0, x)$, sets negative numbers to zero. If the numbers are
+# spread evenly around zero, it halves the mean of their squares. With which
+# standard deviation should the weights of a linear layer with $n$ inputs
+# and $n$ outputs be drawn, if a ReLU follows, so that the size of the
+# numbers is kept through many layers?
+
+# %% tags=["exercise"]
+def std_for_relu(n):
+    """The standard deviation of the weights, for n inputs."""
+    ...
+
+
+# %% tags=["check"]
+def check_std_for_relu(std_for_relu):
+    """Says whether the function is right, and if not, why."""
+    n = 256
+    std = std_for_relu(n)
+    if std is None:
+        print("Not yet: the function returns nothing.")
+        return False
+    draw = np.random.default_rng(6)
+    x = draw.normal(size=(64, n))
+    before = size_of(x)
+    for _ in range(20):
+        x = np.maximum(0, x @ draw.normal(0, std, (n, n)))
+    if abs(std - 2 / n) < 1e-6:
+        print("Not yet: that is the variance. Take its square root.")
+        return False
+    # The first layer halves the squares once more than it should.
+    factor = size_of(x) / before
+    if not 0.4 < factor < 2:
+        print(f"Not yet: after 20 layers the size is {factor:.1e} times "
+              "what it was. Half of the squares are lost in each layer: "
+              "by how much must Var(w) = 1 / n grow?")
+        return False
+    print("Right!")
+    return True
+
+
+check_std_for_relu(std_for_relu);
+
+# %% tags=["solution"]
+def std_for_relu(n):
+    """The standard deviation of the weights, for n inputs."""
+    return (2 / n) ** 0.5
+
+
+check_std_for_relu(std_for_relu);
+
+# %% [markdown]
+# It bears the name of Kaiming He, from whose paper of 2015 it comes.
+#
+# ## Further reading
+#
+# - Dosovitskiy et al. (2020),
+#   [arXiv:2010.11929](https://arxiv.org/abs/2010.11929): section 3.1 with
+#   equations 1 to 4, Table 1 (sizes) and Table 6 (computing).
+# - He et al., *Deep Residual Learning for Image Recognition* (2015),
+#   [arXiv:1512.03385](https://arxiv.org/abs/1512.03385): the sum.
+# - Xiong et al., *On Layer Normalization in the Transformer Architecture*
+#   (2020), [arXiv:2002.04745](https://arxiv.org/abs/2002.04745): pre-norm
+#   and post-norm.
+# - Liu et al., *Understanding the Difficulty of Training Transformers*
+#   (2020), [arXiv:2004.08249](https://arxiv.org/abs/2004.08249): why a
+#   post-norm Transformer is nervous, although its gradients are well.
+# - Glorot and Bengio, *Understanding the difficulty of training deep
+#   feedforward neural networks* (2010): the first weights.
+# - `tinyvit/nn/encoder.py`, `tinyvit/models/vit.py` and `cost.py`.
+#
+# Next: [learning](06_learning.ipynb).
