@@ -107,6 +107,18 @@ RACES = [
         block=32,
     ),
     Planted(
+        "a shuffle, which puts no accesses in order",
+        "with no __syncthreads or __syncwarp between",
+        """
+    __shared__ float tile[32];
+    tile[threadIdx.x] = x[threadIdx.x];  //named
+    float first = __shfl_sync(0xffffffff, x[threadIdx.x], 0);
+    __syncwarp();  //right
+    y[threadIdx.x] = tile[31 - threadIdx.x] + first;  //named
+""",
+        block=32,
+    ),
+    Planted(
         "a race in global memory",
         "race in global memory: block (0, 0, 0), thread",
         """
@@ -225,8 +237,7 @@ MEMORY = [
         "a pointer past the end of a shared array",
         "element 64 of tile, which has 64",
         """
-    __shared__ float tile[64];
-    __shared__ float other[64];
+    __shared__ float tile[64], other[64];
     other[threadIdx.x] = 1;
     float *to = tile + threadIdx.x;
     *to = x[threadIdx.x];

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tinyvit.files import cache_folder
 from tinyvit.kernels.cuda_on_cpu.compiler import checks, compiler
-from tinyvit.kernels.cuda_on_cpu.source import Source
+from tinyvit.kernels.cuda_on_cpu.source import Source, one_shared_each
 
 CPP = Path(__file__).with_name("cpp")
 # Hidden: two libraries in one process must not take each other's names for their own. Some distributions' compilers by
@@ -115,6 +115,7 @@ def _run(command: list, what: str) -> None:
 
 def _as_cpp(text: str) -> str:
     """The text of a .cu file, line by line, as C++ has it."""
+    text = one_shared_each(text)  # with a gap before each
     # There are no arrays of unknown size whose storage comes from elsewhere: a pointer instead.
     text = _DYNAMIC_SHARED.sub(r"\1 *\2 = (\1 *)cuda_on_cpu::dynamic_shared();", text)
     # With C++'s own linkage the names of a kernel's shared arrays in the library tell whose they are.

@@ -12,6 +12,9 @@ from tinyvit.device import dtype_named
 _KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\s*\(([^)]*)\)')
 _INCLUDE = re.compile(r'^\s*#include\s+"([^"]+)"', re.MULTILINE)
 _SHARED = re.compile(r"__shared__\s+(?:(?:__align__|alignas)\([^)]*\)\s+)?([\w ]+?)\s*\b(\w+)\s*[\[;,]")
+_SHARED_LIST = re.compile(
+    r"(__shared__ (?:(?:__align__|alignas)\([^)]*\) )?[\w ]*?\w) (\w+(?:\[[^\]]*\])*(?:,\s*\w+(?:\[[^\]]*\])*)+);"
+)
 _DYNAMIC = re.compile(r"extern\s+__shared__[^;]*?(\w+)\s*\[\s*\]")
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
@@ -76,7 +79,7 @@ class Source:
         }
         self.shared_arrays = {
             name: dtype_named(_TYPES.get(_without_vectors(type_name, self.constants), "uint8"))
-            for type_name, name in _SHARED.findall(_COMMENT.sub(" ", self.text))
+            for type_name, name in _SHARED.findall(_COMMENT.sub(" ", one_shared_each(self.text)))
         }
         dynamic = {name: self.shared_arrays[name] for name in _DYNAMIC.findall(self.text)}
         self.dynamic_shared = next(iter(dynamic.items()), ("shared memory", np.dtype(np.uint8)))
@@ -85,6 +88,11 @@ class Source:
     def options(self) -> tuple[str, ...]:
         """The constants as compiler options."""
         return tuple(f"-D{name}={value}" for name, value in sorted(self.constants.items()))
+
+
+def one_shared_each(text: str) -> str:
+    """The text with a declaration for each ``__shared__`` variable, where one declares several; lines stay lines."""
+    return _SHARED_LIST.sub(lambda found: "".join(f"{found[1]} {name};" for name in found[2].split(",")), text)
 
 
 def _with_includes(path: Path, text: str, found: dict[Path, str]) -> dict[Path, str]:

@@ -69,7 +69,8 @@ static void check_read(const Shadow &shadow, Cell &cell, const Access &access) {
     bool both_atomic = access.what == updates && was_atomic(cell.written);
     if (!both_atomic && !is_before(cell.written, shared))
         report_race(*shadow.array, access, writes, cell.written, cell.written_by);
-    if (shared && epoch_of(cell.written) < epoch_of_block && !unwritten.array) unwritten = {shadow.array, access, current};
+    if (shared && epoch_of(cell.written) < epoch_of_block && !unwritten.array)
+        unwritten = {shadow.array, access, current};
     if (access.what != reads) return;
     int slot = 0;
     while (slot < 2 && !is_before(cell.read[slot], shared)) slot++;
@@ -86,7 +87,8 @@ static void check_read(const Shadow &shadow, Cell &cell, const Access &access) {
 }
 
 static void check_write(const Shadow &shadow, Cell &cell, const Access &access) {
-    bool shared = shadow.array->memory != global_memory, both_atomic = access.what == updates && was_atomic(cell.written);
+    bool shared = shadow.array->memory != global_memory;
+    bool both_atomic = access.what == updates && was_atomic(cell.written);
     if (!both_atomic && !is_before(cell.written, shared))
         report_race(*shadow.array, access, writes, cell.written, cell.written_by);
     for (int slot = 0; slot < 2; slot++)

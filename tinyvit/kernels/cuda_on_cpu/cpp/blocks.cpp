@@ -37,7 +37,8 @@ static void wait_in(const char *operation, State state, Place place) {
 
 void barrier(Place place) { wait_in("__syncthreads", at_barrier, place); }
 
-void collective(const char *operation, unsigned mask, void *request, Complete complete, Place place) {
+void collective(const char *operation, unsigned mask, void *request, Complete complete, Place place, bool in_order) {
+    current->in_order = in_order;
     current->mask = mask;
     current->request = request;
     current->complete = complete;
@@ -63,8 +64,9 @@ static bool release_warp(Thread *warp, int lanes) {
         }
         if (!complete) continue;
         current = &warp[first];
-        if (!guarded([](void *complete) { ((Complete)complete)(requests); }, (void *)warp[first].complete)) return false;
-        meet_in_warp(warp, mask);
+        auto complete_all = [](void *complete) { ((Complete)complete)(requests); };
+        if (!guarded(complete_all, (void *)warp[first].complete)) return false;
+        if (warp[first].in_order) meet_in_warp(warp, mask);
         for (int lane = 0; lane < lanes; lane++)
             if (requests[lane]) warp[lane].state = ready;
         released = true;

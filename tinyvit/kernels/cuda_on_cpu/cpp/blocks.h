@@ -29,8 +29,9 @@ struct Thread {
     unsigned mask;         // the lanes that take part
     void *request;
     Complete complete;
-    // How many operations of the warp, since the last barrier, each lane had done when this thread last heard of it: what
-    // a lane did before them, this thread may rely on.
+    bool in_order; // whether the operation also puts the accesses of its lanes to memory in order
+    // How many __syncwarps, since the last barrier, each lane had done when this thread last heard of it: what a lane did
+    // before them, this thread may rely on.
     unsigned heard[32];
     uint64_t now; // the moment in its life, as accesses.cpp counts
     jmp_buf context;
@@ -49,7 +50,9 @@ Index block_size() __attribute__((const));
 Index grid_size() __attribute__((const));
 
 void barrier(Place place);
-void collective(const char *operation, unsigned mask, void *request, Complete complete, Place place);
+// Of the operations of a warp only __syncwarp puts accesses to memory in order.
+void collective(const char *operation, unsigned mask, void *request, Complete complete, Place place,
+                bool in_order = false);
 void atomic(void *address, size_t size, const void *code); // what comes next is an atomic operation
 void fence();
 void begin_copy(void *to, const void *from, size_t bytes); // asynchronous: see copies.cpp

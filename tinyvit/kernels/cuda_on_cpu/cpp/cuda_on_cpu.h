@@ -60,7 +60,7 @@ inline int __float_as_int(float x) { int i; memcpy(&i, &x, 4); return i; }
 inline float __int_as_float(int i) { float x; memcpy(&x, &i, 4); return x; }
 inline unsigned __float_as_uint(float x) { unsigned i; memcpy(&i, &x, 4); return i; }
 inline float __uint_as_float(unsigned i) { float x; memcpy(&x, &i, 4); return x; }
-template <typename X> inline X __ldg(const X *x) { return *x; }
+template <typename X> __attribute__((always_inline)) inline X __ldg(const X *x) { return *x; }
 
 #include "warps.h"
 #undef HERE

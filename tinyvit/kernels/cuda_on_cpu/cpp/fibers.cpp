@@ -53,7 +53,8 @@ static void make_fiber(Thread &thread) {
 void prepare_fibers(int count, Kernel given_kernel, void **given_arguments) {
     kernel = given_kernel, arguments = given_arguments;
     if (!fiber_memory) {
-        fiber_memory = (char *)mmap(0, fiber_memory_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        int kind = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+        fiber_memory = (char *)mmap(0, fiber_memory_size, PROT_NONE, kind, -1, 0);
         mprotect(fiber_memory, threads_size, PROT_READ | PROT_WRITE);
         threads = (Thread *)fiber_memory;
     }

@@ -11,6 +11,8 @@
 #include "cuda_bf16.h"
 #include "cuda_fp16.h"
 
+// Inlined, so that the line of an access is found in the kernel.
+#define INLINED inline __attribute__((always_inline))
 #define HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
 namespace nvcuda {
@@ -88,7 +90,7 @@ inline void access(const char *operation, const void *address, unsigned stride, 
 }
 
 template <class Fragment, class X>
-void load_cells(Fragment &to, const X *from, unsigned stride, bool by_rows, cuda_on_cpu::Place place) {
+INLINED void load_cells(Fragment &to, const X *from, unsigned stride, bool by_rows, cuda_on_cpu::Place place) {
     access("load_matrix_sync", from, stride, sizeof(X), place);
     const Cell *cells = Fragment::cells() + cuda_on_cpu::current->lane * Fragment::held;
     for (int i = 0; i < Fragment::num_elements; i++) {
@@ -98,17 +100,19 @@ void load_cells(Fragment &to, const X *from, unsigned stride, bool by_rows, cuda
 }
 
 template <class Use, int m, int n, int k, class X, class Layout>
-void load_matrix_sync(fragment<Use, m, n, k, X, Layout> &to, const X *from, unsigned stride, HERE) {
+INLINED void load_matrix_sync(fragment<Use, m, n, k, X, Layout> &to, const X *from, unsigned stride, HERE) {
     load_cells(to, from, stride, __is_same(Layout, row_major), {file, line});
 }
 
 template <int m, int n, int k, class X>
-void load_matrix_sync(fragment<accumulator, m, n, k, X> &to, const X *from, unsigned stride, layout_t layout, HERE) {
+INLINED void load_matrix_sync(fragment<accumulator, m, n, k, X> &to, const X *from, unsigned stride, layout_t layout,
+                              HERE) {
     load_cells(to, from, stride, layout == mem_row_major, {file, line});
 }
 
 template <int m, int n, int k, class X>
-void store_matrix_sync(X *to, const fragment<accumulator, m, n, k, X> &from, unsigned stride, layout_t layout, HERE) {
+INLINED void store_matrix_sync(X *to, const fragment<accumulator, m, n, k, X> &from, unsigned stride, layout_t layout,
+                               HERE) {
     typedef fragment<accumulator, m, n, k, X> Fragment;
     access("store_matrix_sync", to, stride, sizeof(X), {file, line});
     const Cell *cells = Fragment::cells() + cuda_on_cpu::current->lane * Fragment::held;
@@ -163,4 +167,5 @@ void mma_sync(fragment<accumulator, m, n, k, float> &result, const fragment<matr
 } // namespace wmma
 } // namespace nvcuda
 
+#undef INLINED
 #undef HERE

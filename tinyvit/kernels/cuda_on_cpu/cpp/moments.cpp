@@ -43,7 +43,7 @@ void meet_in_warp(Thread *warp, unsigned lanes) {
     for (int lane = 0; lane < 32; lane++) {
         if (!(lanes >> lane & 1)) continue;
         unsigned &own = warp[lane].heard[lane];
-        own = std::min(own + 1, most_operations);
+        own = std::min(own + 1, most_syncs);
         for (int i = 0; i < 32; i++) heard[i] = std::max(heard[i], warp[lane].heard[i]);
     }
     for (int lane = 0; lane < 32; lane++) {

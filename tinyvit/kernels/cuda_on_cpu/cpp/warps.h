@@ -69,7 +69,7 @@ template <typename X> inline X __shfl_sync(unsigned mask, X value, int source, i
     return cuda_on_cpu::shuffle("__shfl_sync", mask, value, lane / width * width + source % width, {file, line});
 }
 inline void __syncwarp(unsigned mask = 0xffffffff, HERE) {
-    cuda_on_cpu::collective("__syncwarp", mask, cuda_on_cpu::current, [](void **) {}, {file, line});
+    cuda_on_cpu::collective("__syncwarp", mask, cuda_on_cpu::current, [](void **) {}, {file, line}, true);
 }
 inline unsigned __ballot_sync(unsigned mask, int yes, HERE) {
     return cuda_on_cpu::ballot("__ballot_sync", mask, yes, {file, line});
@@ -81,7 +81,7 @@ inline int __all_sync(unsigned mask, int yes, HERE) {
     return cuda_on_cpu::ballot("__all_sync", mask, yes, {file, line}) == mask;
 }
 
-// Threads take turns, so plain arithmetic is atomic here. The runtime is told, and the compiler that it need not tell it.
+// Threads take turns, so plain arithmetic is atomic here. The runtime is told of it, and not by the compiler.
 #define ATOMIC template <typename X> __attribute__((noinline, no_sanitize("thread"))) X
 #define BEGIN_ATOMIC cuda_on_cpu::atomic(address, sizeof(X), (char *)__builtin_return_address(0) - 1); X old = *address
 ATOMIC atomicAdd(X *address, X value) { BEGIN_ATOMIC; *address = old + value; return old; }
