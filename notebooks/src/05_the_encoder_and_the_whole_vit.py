@@ -284,7 +284,9 @@ def vit(images, w, config):
 # blocks; a mistake anywhere would show.
 
 # %%
-config = ViTConfig.named("tiny", image_size=32, patch_size=8, classes=10)
+config = ViTConfig.named(
+    "tiny", image_size=32, patch_size=8, classes=10
+)
 model = ViT(config)
 weights = randomise(model)
 images = random.uniform(-1, 1, (4, 32, 32, 3))
@@ -529,7 +531,8 @@ for size, epochs, published in table_6:
 model = ViT(ViTConfig.named("tiny"))
 weight = model.blocks[0].mlp.linear1.weight
 n, m = weight.shape
-print(f"variance {weight.data.var():.6f}, 2 / (n + m) {2 / (n + m):.6f}")
+print(f"variance {weight.data.var():.6f}, "
+      f"2 / (n + m) {2 / (n + m):.6f}")
 assert abs(weight.data.var() / (2 / (n + m)) - 1) < 0.02
 
 # %% [markdown]
@@ -647,8 +650,8 @@ for _ in range(10):
     for w, dw in zip((w1, w2), gradients((wrong * wrong).sum(),
                                          [w1, w2])):
         w.data = w.data - 0.001 * dw
-print(f"after 10 steps the first row of w1 changed to {w1.data[0, 0]:.4f}"
-      f" ... {w1.data[0, -1]:.4f}")
+print("after 10 steps the first row of w1 is "
+      f"{w1.data[0, 0]:.4f} ... {w1.data[0, -1]:.4f}")
 np.testing.assert_allclose(w1.data, w1.data[:, :1] + np.zeros(hidden))
 assert w1.data[0, 0] != 0.1
 
@@ -772,10 +775,10 @@ for kind in ("pre-norm", "post-norm", "no residual"):
 # Without norms each branch is as large as the stream that it reads, the
 # stream grows by a factor in each block, and the gradient explodes. But the
 # others surprise. Post-norm's gradients are somewhat larger than
-# pre-norm's, but as even. Even
-# without residuals nothing vanishes: the norms repair at each step what the
-# matrices have done. If gradients at the start were all that counts, we
-# would have to call all three healthy.
+# pre-norm's, but vary as little from block to block. And without residuals
+# nothing vanishes: the norms repair at each step what the matrices have
+# done. If gradients at the start were all that counts, we would have to
+# call all three healthy.
 #
 # Let us ask another question. The gradient says what happens if *one*
 # weight moves a bit. In a training step *all* of them move. So nudge every
@@ -824,7 +827,7 @@ axis.set_title("Without pre-norm, deep models are nervous");
 # %%
 for kind, far in moved.items():
     print(f"{kind:11} {far[-1] / moved['pre-norm'][-1]:4.1f} times as "
-          f"far as pre-norm; from 2 to 32 blocks x {far[-1] / far[0]:.1f}")
+          f"far as pre-norm; 2 to 32 blocks: x {far[-1] / far[0]:.1f}")
 assert moved["no residual"][-1] > 5 * moved["pre-norm"][-1]
 if not fast:
     assert moved["post-norm"][-1] > 3 * moved["pre-norm"][-1]
@@ -906,7 +909,8 @@ for text, height, kind in [
     ("post-norm, lucky start", 1.28, "post-norm"),
     ("(dashed: a third\n of the rate)", 0.95, "post-norm"),
 ]:
-    axis.text(end, height, " " + text, color=KINDS[kind][1], va="center")
+    axis.text(end, height, " " + text, va="center",
+              color=KINDS[kind][1])
 axis.text(end, 2.3, " unlucky; the other two", color=style.GREY,
           va="center")
 axis.set_xlim(0, end * 1.3)
@@ -944,7 +948,8 @@ by_name = dict(model.named_parameters())
 loss = softmax_cross_entropy(model(grey), labels)
 found = gradients(loss, list(by_name.values()))
 alive = [name for name, dw in zip(by_name, found) if np.any(dw)]
-print(f"{len(alive)} of {len(by_name)} weights have a gradient: {alive}")
+print(f"{len(alive)} of {len(by_name)} weights have a gradient:")
+print(alive)
 assert alive == ["head.weight", "head.bias"]
 
 # %% [markdown]
@@ -997,7 +1002,8 @@ def check_looking_dominates(looking_dominates):
             return False
         if found != right:
             print("Not yet: divide both sides by 2 N D and see what is "
-                  f"left of N. (You gave {found} for D = {D}, M = {M}.)")
+                  f"left of N. (You gave {found} for D = {D} and "
+                  f"M = {M}.)")
             return False
     print("Right!")
     return True
@@ -1055,8 +1061,9 @@ def check_quieten(quieten):
             moves[name] for name in w
             if name.startswith(branch) and name.endswith("weight")
         ):
-            print(f"Not yet: no matrix of {branch[:-1]} has a gradient. "
-                  "There are two zeros in a row: keep the first layers.")
+            print(f"Not yet: no matrix of {branch[:-1]} has a "
+                  "gradient. There are two zeros in a row: keep the "
+                  "first layers.")
             return False
     print("Right!")
     return True
@@ -1109,9 +1116,9 @@ def check_std_for_relu(std_for_relu):
     # The first layer halves the squares once more than it should.
     factor = size_of(x) / before
     if not 0.4 < factor < 2:
-        print(f"Not yet: after 20 layers the size is {factor:.1e} times "
-              "what it was. Half of the squares are lost in each layer: "
-              "by how much must Var(w) = 1 / n grow?")
+        print(f"Not yet: after 20 layers the size is {factor:.1e} "
+              "times what it was. Half of the squares are lost in each "
+              "layer: by how much must Var(w) = 1 / n grow?")
         return False
     print("Right!")
     return True
