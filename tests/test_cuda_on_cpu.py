@@ -277,3 +277,16 @@ def test_a_vector_is_several_values():
 def test_the_examples_in_the_docstrings(of):
     result = doctest.testmod(of)
     assert result.attempted and not result.failed
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="counts mappings as Linux shows them")
+def test_only_the_library_that_ran_last_keeps_its_stacks():
+    """A process may have 65,530 mappings, and the stacks of a block of 1,024 threads are two thousand."""
+    counts = []
+    for i in range(3):
+        text = f'extern "C" __global__ void fill(float *x) {{ x[threadIdx.x] = {i}; }}'
+        x = np.zeros(1024, np.float32)
+        Module.from_text(text, f"fill{i}.cu").get_function("fill")((1,), (1024,), (x,))
+        assert (x == i).all()
+        counts.append(len(Path("/proc/self/maps").read_text().splitlines()))
+    assert counts[2] < counts[0] + 200

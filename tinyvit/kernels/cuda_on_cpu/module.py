@@ -25,6 +25,7 @@ MOST_STATIC_SHARED = 48 << 10
 MOST_SHARED = 227 << 10  # bytes that a block can have on an H100
 
 _one_launch = threading.Lock()  # the library keeps the state of its one running launch in static variables
+_with_fibers: list[ctypes.CDLL] = []  # the library that ran last
 _order = contextvars.ContextVar("order", default=0)
 
 
@@ -102,6 +103,13 @@ class Module:
                 start = self.library.cuda_on_cpu_base() + offset
                 found.append(_piece(start, size, name, dtype, structures.STATIC_SHARED))
         return found
+
+    def become_the_one_with_fibers(self) -> None:
+        """Take the stacks of its threads from the library that ran before: see cuda_on_cpu_release in fibers.cpp."""
+        if _with_fibers != [self.library]:
+            for library in _with_fibers:
+                library.cuda_on_cpu_release()
+            _with_fibers[:] = [self.library]
 
     def lines(self, offsets: list[int]) -> dict[int, str]:
         """The "file:line" of code at offsets in the library."""
@@ -203,6 +211,7 @@ class Function:
         ]
         pointers = (ctypes.c_void_p * len(cells))(*(cell.ctypes.data for cell in cells))
         with _one_launch:
+            self._module.become_the_one_with_fibers()
             failed = self._launcher(ctypes.byref(launch), pointers)
         if trace:
             collect(trace, launch, arrays, self._module.lines)

@@ -86,6 +86,13 @@ void wait(State state) {
 
 void drop_fibers() { made = 0; }
 
+// Each stack and each guard is a mapping of its own, and a process may have 65,530: a hundred libraries that keep theirs
+// would take them all.
+extern "C" __attribute__((visibility("default"))) void cuda_on_cpu_release() {
+    if (fiber_memory) munmap(fiber_memory, fiber_memory_size);
+    fiber_memory = 0, threads = 0, made = 0;
+}
+
 void leave() {
     drop_fibers();
     _longjmp(scheduler, 1);
