@@ -538,7 +538,7 @@ def sentence_length(image_size, patch_size):
     """N + 1 for a square image."""
     if image_size % patch_size:
         raise ValueError(
-            f"patches of {patch_size} don't fit into {image_size} pixels"
+            f"patches of {patch_size} don't fit {image_size} pixels"
         )
     return (image_size // patch_size) ** 2 + 1
 
