@@ -469,8 +469,8 @@ looking = multiply_adds(("base", 16))
 at_224 = looking["looking"] / sum(looking.values())
 looking = multiply_adds(("base", 16), 1024)
 at_1024 = looking["looking"] / sum(looking.values())
-print(f"MLP {share:.0%} of the parameters; looking {at_224:.1%} of the "
-      f"time at 224 pixels, {at_1024:.0%} at 1024")
+print(f"MLP {share:.0%} of the parameters; looking {at_224:.1%} of "
+      f"multiply-adds at 224 pixels, {at_1024:.0%} at 1024")
 assert 0.64 < share < 0.67 and at_224 < 0.05 and at_1024 > 0.4
 
 # %% [markdown]
@@ -498,8 +498,9 @@ for size, epochs, published in table_6:
     assert abs(predicted / published - 1) < 0.025
 
 # %% [markdown]
-# A formula of three terms tells the cost of an experiment that filled a
-# data centre for weeks, to within 2.5 %. Now you can say before you start
+# Three terms for each block tell, to within 2.5 %, the cost of experiments
+# of which the largest kept its authors' machines busy for 2,500 days of one
+# core of theirs (the paper's Table 2). Now you can say before you start
 # whether yours will be done by tomorrow.
 #
 # ## How large should the first weights be?
@@ -658,7 +659,7 @@ assert w1.data[0, 0] != 0.1
 # %% [markdown]
 # ## An experiment: who needs what?
 #
-# Four blocks, then: as it is; post-norm; with norms but no residual; and
+# Four kinds of block: as it is; post-norm; with norms but no residual; and
 # with residuals but no norm. Each is a small change. (tinyvit's models ask
 # their last block for the class token's vector only: `asking` says how
 # many vectors go on. It saves time and changes nothing.)
@@ -911,8 +912,8 @@ for text, height, kind in [
 ]:
     axis.text(end, height, " " + text, va="center",
               color=KINDS[kind][1])
-axis.text(end, 2.3, " unlucky; the other two", color=style.GREY,
-          va="center")
+axis.text(end, 2.3, " post-norm, unlucky start;\n the other two",
+          color=style.GREY, va="center")
 axis.set_xlim(0, end * 1.3)
 axis.set_ylim(0, 2.6)
 axis.set_xlabel("step")

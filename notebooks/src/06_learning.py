@@ -74,9 +74,9 @@ def adam(g, memory):
     return -0.7 * m / (1 - 0.8**t) / np.sqrt(v / (1 - 0.9**t))
 
 
-walks = [("gradient descent", plain, style.VERMILION),
-         ("with momentum", heavy, style.ORANGE),
-         ("Adam", adam, style.BLUE)]
+walks = [("gradient descent: zigzag", plain, style.VERMILION),
+         ("with momentum: faster", heavy, style.ORANGE),
+         ("Adam: even steps", adam, style.BLUE)]
 x, y = np.meshgrid(
     np.linspace(-10, 4, 200), np.linspace(-2.6, 2.6, 100)
 )
@@ -383,9 +383,7 @@ model = ViT(config, seed=0, embedding_std=2.0)
 flat = FlatParameters(model)
 for name, weight in list(model.named_parameters())[:9]:
     print(f"{name:31} {'decays' if weight.ndim == 2 else 'stays'}")
-share = sum(
-    weight.size for weight in model.parameters() if weight.ndim == 2
-) / model.num_parameters
+share = flat.decay_end / flat.data.size  # where the matrices end
 print(f"{share:.1%} of all numbers decay")
 assert 0.95 < share < 1
 
@@ -446,7 +444,7 @@ axis.set_title("Up in a line, down in a wave");
 #
 # ## Clipping
 #
-# Now and then a batch gives a gradient ten times as long as usual. One
+# Now and then a batch may give a gradient ten times as long as usual. One
 # such step can undo a hundred good ones. So its length is limited. The
 # length, or *norm*, is that of the whole row, over all weights together:
 #
