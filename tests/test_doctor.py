@@ -14,7 +14,6 @@ from small_runs import command, process
 from tinyvit import doctor
 from tinyvit.diagnosis import driver, gpu, machine, training
 from tinyvit.diagnosis.probe import Broken, Missing, run
-from tinyvit.kernels.cuda_on_cpu import build
 from tinyvit.kernels.gpu import headers
 
 ALL = {**doctor.MACHINE, **doctor.GPU, **doctor.TRAINING, **doctor.TENSOR_CORES}
@@ -236,7 +235,7 @@ def test_a_package_that_is_missing_or_broken(monkeypatch):
 
 
 def test_no_compiler(monkeypatch):
-    monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
     state, (line,) = run(machine.cpp_compiler)
     assert state == "missing" and "install g++ or clang++" in line
     monkeypatch.undo()

@@ -15,6 +15,12 @@ S = (3, 3)  # square, so that a transposed gradient has the right shape and only
 MASK = np.array([[True, False, True], [False, True, True], [True, True, False]])
 TARGETS = np.array([[0.1, 0.2, 0.7], [0.5, 0.25, 0.25], [0.3, 0.3, 0.4]])
 
+
+def _sum_times_norm(*tensors):
+    z, y = autograd.add_layer_norm(*tensors, 1e-6)
+    return z * y
+
+
 EXAMPLES = {
     elementwise.Add: (lambda x, y: x + y, [S, S]),
     elementwise.Subtract: (lambda x, y: x - y, [S, S]),
@@ -44,6 +50,7 @@ EXAMPLES = {
     GroupNorm: (lambda *t: autograd.group_norm(*t, 1, 1e-6), [(1, 3, 3, 3), (3,), (3,)]),
     layers.Linear: (autograd.linear, [S, S, (3,)]),
     layers.LayerNorm: (lambda *t: autograd.layer_norm(*t, 1e-6), [S, (3,), (3,)]),
+    layers.AddLayerNorm: (_sum_times_norm, [S, S, (3,), (3,)]),
     layers.Softmax: (autograd.softmax, [S]),
     layers.Attention: (lambda x: autograd.attention(x, 2), [(1, 6, 6)]),
     layers.Gelu: (lambda x: autograd.gelu(x, "tanh"), [S]),
@@ -76,8 +83,8 @@ def test_a_faulty_backward_is_caught(function, fault, monkeypatch):
     right = function.backward
     for position in range(len(arrays)):
 
-        def backward(self, dout, position=position):
-            parts = list(right(self, dout))
+        def backward(self, *douts, position=position):
+            parts = list(right(self, *douts))
             parts[position] = FAULTS[fault](parts[position])
             return tuple(parts)
 
@@ -86,6 +93,8 @@ def test_a_faulty_backward_is_caught(function, fault, monkeypatch):
             gradcheck(formula, arrays)
 
 
+# Where a kernel's results are not the gradients of the inputs one by one: x and branch share theirs.
+INPUT_OF_RESULT = {"add_layer_norm_backward": (0, 2, 3)}
 KERNELS_BACKWARD = [name for names in kernels.KERNELS.values() for name in names if name.endswith("_backward")]
 
 
@@ -96,13 +105,13 @@ def test_a_faulty_kernel_is_caught(name, fault, monkeypatch):
     wrapper = next(f for f in EXAMPLES if f.__module__ == layers.__name__ and name in f.backward.__code__.co_names)
     formula, arrays = EXAMPLES[wrapper][0], inputs_of(wrapper)
     right = getattr(kernels, name)
-    for position in range(len(arrays)):
+    for result, position in enumerate(INPUT_OF_RESULT.get(name, range(len(arrays)))):
 
-        def kernel(*args, position=position, **kwargs):
+        def kernel(*args, result=result, **kwargs):
             parts = right(*args, **kwargs)
             if not isinstance(parts, tuple):
                 return FAULTS[fault](parts)
-            return tuple(FAULTS[fault](part) if i == position else part for i, part in enumerate(parts))
+            return tuple(FAULTS[fault](part) if i == result else part for i, part in enumerate(parts))
 
         monkeypatch.setattr(kernels, name, kernel)
         with pytest.raises(GradientError, match=f"input {position}: "):

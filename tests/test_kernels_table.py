@@ -16,6 +16,7 @@ HELPER_FILES = {
     "gpu": {
         "columns",
         "compile_gate",
+        "headers",
         "heads",
         "launch",
         "lessons",

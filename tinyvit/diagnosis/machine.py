@@ -64,16 +64,16 @@ def memory() -> str:
 
 
 def cpp_compiler() -> str:
-    from tinyvit.kernels.cuda_on_cpu.build import NoCompiler, compiler
+    from tinyvit.kernels.cuda_on_cpu.compiler import NoCompiler, compiler
 
     advice = "install g++ or clang++ to run the CUDA kernels without a GPU; training does not need it"
     try:
         command = compiler()
     except NoCompiler as error:
         raise Missing("no C++ compiler", advice) from error
-    said = subprocess.run([*command.split(), "--version"], capture_output=True, text=True, timeout=30)
+    said = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=30)
     if said.returncode or not said.stdout:
-        raise Broken(f"{command} --version fails ({said.stderr})", advice)
+        raise Broken(f"{' '.join(command)} --version fails ({said.stderr})", advice)
     return f"{said.stdout.splitlines()[0]}; with it the CUDA kernels run without a GPU"
 
 
