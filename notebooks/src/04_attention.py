@@ -1182,7 +1182,7 @@ def check_masked(masked_attention):
         return False
     if np.isnan(out).any():
         print("Not yet: an answer is not a number. Is it the others "
-              "that are left out? Where `allowed` is true, it may look.")
+              "that are left out? Where allowed is true, it may look.")
         return False
     if not np.allclose(out, softmax(masked) @ v):
         print("Not yet: make the scores, put -infinity where it is not "
