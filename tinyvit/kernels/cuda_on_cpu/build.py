@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tinyvit.files import cache_folder
-from tinyvit.kernels.cuda_on_cpu.compiler import checks, compiler
+from tinyvit.kernels.cuda_on_cpu.compiler import AS_WRITTEN, CHECKS, NO_TRAPS, compiler, known
 from tinyvit.kernels.cuda_on_cpu.source import Source, one_shared_each
 
 CPP = Path(__file__).with_name("cpp")
@@ -18,10 +18,8 @@ CPP = Path(__file__).with_name("cpp")
 # themselves refuse jumps between stacks (_FORTIFY_SOURCE).
 FLAGS = (
     *("-std=c++20", "-O2", "-g", "-fPIC", "-w", "-fvisibility=hidden", "-U_FORTIFY_SOURCE"),
-    *("-fno-exceptions", "-fno-threadsafe-statics"),
+    *("-fno-exceptions", "-fno-threadsafe-statics", "-fno-strict-aliasing"),
 )
-# A read must stand where the source has it: moved out of a loop or a branch, it could be one that never happens.
-KERNEL_FLAGS = ("-fno-tree-loop-im", "-fno-tree-pre", "-fno-code-hoisting", "-fno-strict-aliasing")
 _DYNAMIC_SHARED = re.compile(r"extern\s+__shared__\s+(?:__align__\(\d+\)\s+|alignas\(\d+\)\s+)?([\w ]+?)\s*(\w+)\[\];")
 _C_LINKAGE = re.compile(r'extern\s+"C"(?=\s+__global__)')
 
@@ -49,10 +47,11 @@ def build(source: Source) -> Library:
         RuntimeError: the compiler refused the file; the message is the compiler's.
     """
     command = compiler()
-    checked = checks(command)
-    parts = (source.digest, _runtime_digest(command), *FLAGS, *KERNEL_FLAGS, *checked)
-    path = _cached(f"{source.path.stem}-{_digest(parts)}.so", lambda to: _make_library(source, to, command, checked))
-    return Library(path, bool(checked))
+    checks = known(command, CHECKS)
+    options = (*checks, *known(command, NO_TRAPS), *known(command, AS_WRITTEN))
+    parts = (source.digest, _runtime_digest(command), *options)
+    path = _cached(f"{source.path.stem}-{_digest(parts)}.so", lambda to: _make_library(source, to, command, options))
+    return Library(path, checked=bool(checks))
 
 
 def _cached(name: str, make: Callable[[Path], None]) -> Path:
@@ -93,7 +92,7 @@ def _make_runtime(to: Path, command: tuple[str, ...]) -> None:
     _run([*command, "-r", "-nostdlib", *objects, "-o", to], "the runtime of cuda_on_cpu")
 
 
-def _make_library(source: Source, to: Path, command: tuple[str, ...], checked: tuple[str, ...]) -> None:
+def _make_library(source: Source, to: Path, command: tuple[str, ...], options: tuple[str, ...]) -> None:
     runtime = _cached(f"runtime-{_runtime_digest(command)}.o", lambda path: _make_runtime(path, command))
     # Named as its source, whatever reads the debugging information finds that name in it.
     unit, kernels = to.with_name(source.path.name), to.with_name("kernels.o")
@@ -101,9 +100,9 @@ def _make_library(source: Source, to: Path, command: tuple[str, ...], checked: t
     unit.write_text("\n".join(parts), encoding="utf-8")
     # Names of files without their folders, in messages and in what addr2line says.
     folder = source.path.parent
-    options = (f"-I{CPP}", f"-I{folder}", "-include", CPP / "cuda_on_cpu.h", f"-ffile-prefix-map={folder}/=")
-    flags = (*FLAGS, *KERNEL_FLAGS, *checked, *options, *source.options)
-    _run([*command, *flags, "-x", "c++", "-c", unit, "-o", kernels], source.path.name)
+    files = (f"-I{CPP}", f"-I{folder}", "-include", CPP / "cuda_on_cpu.h", f"-ffile-prefix-map={folder}/=")
+    options = (*FLAGS, *options, *files, *source.options)
+    _run([*command, *options, "-x", "c++", "-c", unit, "-o", kernels], source.path.name)
     _run([*command, "-shared", kernels, runtime, "-o", to], source.path.name)
 
 

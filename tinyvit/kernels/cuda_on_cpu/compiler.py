@@ -13,6 +13,10 @@ CHECKS = (
     "-fsanitize=thread,bounds,alignment,null",
     "-fno-sanitize-recover=bounds,alignment,null",
 )
+# What Clang adds to bounds: it ends the process where it finds an error.
+NO_TRAPS = ("-fno-sanitize=local-bounds",)
+# A read must stand where the source has it: moved out of a loop or a branch, it could be one that never happens.
+AS_WRITTEN = ("-fno-tree-loop-im", "-fno-tree-pre", "-fno-code-hoisting")
 
 
 class NoCompiler(RuntimeError):
@@ -35,10 +39,10 @@ def compiler() -> tuple[str, ...]:
 
 
 @functools.cache
-def checks(command: tuple[str, ...]) -> tuple[str, ...]:
-    """The options that make this compiler check what the threads do: none where it does not know them."""
-    nothing = [*command, *CHECKS, "-x", "c++", "-fsyntax-only", os.devnull]
-    return () if subprocess.run(nothing, capture_output=True).returncode else CHECKS
+def known(command: tuple[str, ...], options: tuple[str, ...]) -> tuple[str, ...]:
+    """The options if this compiler knows them all, else none."""
+    nothing = [*command, *options, "-x", "c++", "-fsyntax-only", os.devnull]
+    return () if subprocess.run(nothing, capture_output=True).returncode else options
 
 
 def static_shared_arrays(library: Path) -> list[tuple[str, str, int, int]]:
