@@ -122,6 +122,17 @@ def test_code_fits_the_page():
         assert not wide, page.name
 
 
+@pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS], ids=lambda path: path.stem)
+def test_no_bracket_is_taken_for_an_option(page):
+    """TeX reads a bracket at the start of an environment or of a line as an option, and drops it: write {}[."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    for formula in re.findall(r"\$\$(.+?)\$\$", text, re.S):
+        assert not re.search(r"(\\begin\{\w+\*?\}|\\\\)\s*\[", formula), formula
+
+
 @pytest.mark.parametrize(
     "page, entry",
     [("glossary.md", r"^(\S.*)\n  \S"), ("bibliography.md", r"^\(.+\)=\n(\w.+?),")],
