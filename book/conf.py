@@ -45,6 +45,7 @@ nb_ipywidgets_js = {}  # no widgets, and so nothing from a network
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
+autodoc_mock_imports = ["torch"]  # only the bench's comparison takes it, and readers may not have it
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True

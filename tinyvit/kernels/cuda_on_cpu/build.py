@@ -17,7 +17,7 @@ CPP = Path(__file__).with_name("cpp")
 # Hidden: two libraries in one process must not take each other's names for their own. Some distributions' compilers by
 # themselves refuse jumps between stacks (_FORTIFY_SOURCE).
 FLAGS = (
-    *("-std=c++20", "-O2", "-g", "-fPIC", "-w", "-fvisibility=hidden", "-U_FORTIFY_SOURCE"),
+    *("-std=c++20", "-O2", "-g1", "-fPIC", "-w", "-fvisibility=hidden", "-U_FORTIFY_SOURCE"),
     *("-fno-exceptions", "-fno-threadsafe-statics", "-fno-strict-aliasing"),
 )
 _DYNAMIC_SHARED = re.compile(r"extern\s+__shared__\s+(?:__align__\(\d+\)\s+|alignas\(\d+\)\s+)?([\w ]+?)\s*(\w+)\[\];")
