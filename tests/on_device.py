@@ -77,10 +77,13 @@ PRECISIONS = {"float32": 1e-5, "bfloat16": 1e-2}
 """Type of the activations -> the error allowed, relative to the largest number of the result."""
 
 
-def close(found: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
-    """Prove that the error is at most ``tolerance`` of the largest number expected."""
+def close(found: np.ndarray, expected: np.ndarray, tolerance: float, of: np.ndarray | float | None = None) -> None:
+    """Prove that the error is at most ``tolerance`` of the largest number expected, or of the largest number in ``of``.
+
+    ``of`` is for results that may all be tiny differences of larger numbers, whose rounding they inherit.
+    """
     assert found.shape == expected.shape
-    scale = max(float(np.max(np.abs(expected), initial=0.0)), 1e-30)
+    scale = max(float(np.max(np.abs(expected if of is None else of), initial=0.0)), 1e-30)
     error = float(np.max(np.abs(found - expected), initial=0.0)) / scale
     assert error <= tolerance, f"the error is {error:.3g} of the largest number, allowed are {tolerance:g}"
 
