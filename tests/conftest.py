@@ -1,6 +1,7 @@
 """Settings that all tests share."""
 
 import os
+import signal
 from pathlib import Path
 
 import book_site
@@ -9,6 +10,9 @@ import pytest
 from hypothesis import settings
 from on_device import DEVICES, Device, device_named
 from small_runs import OPTIONS, command
+
+# A shell that starts the tests in the background lets them ignore Ctrl-C, which some of them send to themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # In CI the examples are always the same, so that a failure there is one that anybody can repeat.
 settings.register_profile("local", deadline=None, max_examples=40)
