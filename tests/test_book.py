@@ -1,5 +1,6 @@
 """The book: builds without a warning, holds every chapter, needs no network, and says what the code says."""
 
+import html
 import html.parser
 import importlib
 import json
@@ -176,3 +177,31 @@ def test_a_docstring_is_text():
 
     assert escape("a * b, |x|, dx_ and **it**") == r"a \* b, \|x\|, dx\_ and \*\*it\*\*"
     assert escape("``a * b`` and :func:`x_`") == "``a * b`` and :func:`x_`"
+    assert escape("x -> y; --device, not ``--all``") == "x → y; ``--device``, not ``--all``"
+
+
+def test_a_page_of_the_reference_reads_as_the_docstring(site):
+    def words(page: str) -> str:
+        text = re.sub(r"<[^>]+>", "", (site / "api" / f"{page}.html").read_text(encoding="utf-8"))
+        return re.sub(r"\s+", " ", html.unescape(text))
+
+    config = words("tinyvit.models")
+    assert "image_size, patch_size – in pixels" in config, "names that share a line share it"
+    assert "N: the sequence length" in config, "what stands before a colon is no type"
+    assert "stem_depths: tuple = (3, 4, 9), stem_convention" in config, "a tuple is one default"
+    top = (site / "api" / "tinyvit.html").read_text(encoding="utf-8")
+    for name in "autograd.tensor.Tensor", "autograd.gradcheck.gradcheck", "models.published.load.load_pretrained":
+        assert re.search(rf'href="[^"]*#tinyvit\.{name}"', top), f"{name} has no link"
+    for page in (site / "api").glob("*.html"):
+        assert "site-packages" not in page.read_text(encoding="utf-8"), f"{page.name} names a folder of this machine"
+
+
+def test_a_formula_and_its_full_stop_stay_together():
+    from mathematics import unbroken
+
+    formula = '<span class="math notranslate nohighlight">\\(x\\)</span>'
+    assert unbroken(f"<p>of ({formula}), and") == f'<p>of <span class="unbroken">({formula}),</span> and'
+    assert unbroken(f"<p>{formula} and") == f"<p>{formula} and"
+    assert unbroken("<li><math><mi>x</mi></math>.</li>").startswith('<li><span class="unbroken"><math>')
+    block = '<div class="math"><math display="block"><mi>x</mi></math></div>'
+    assert unbroken(f"{block}.") == f"{block}."

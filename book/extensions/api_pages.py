@@ -50,12 +50,12 @@ def package_page(folder: Path, package: Path) -> str:
     own_members = "" if exported else OPTIONS
     parts = [heading(name, "="), f".. automodule:: {name}\n{own_members}\n"]
     if exported:
-        roles = (f":py:obj:`~{origin}.{item}`" for item, origin in exported.items())
+        roles = (f":py:obj:`~{home(item, origin, package)}.{item}`" for item, origin in exported.items())
         parts.append(f"**To be imported from here:** {', '.join(roles)}.\n\n")
     for path in sorted(folder.glob("*.py")):
         if not path.stem.startswith("_"):
             module = name_of(path, package)
-            parts.append(heading(module, "-") + f".. automodule:: {module}\n{OPTIONS}\n")
+            parts.append(heading(path.stem, "-") + f".. automodule:: {module}\n{OPTIONS}\n")
     return "".join(parts)
 
 
@@ -73,3 +73,12 @@ def exports(init: Path) -> dict[str, str]:
         elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
             listed = [item.value for item in getattr(node.value, "elts", ()) if isinstance(item, ast.Constant)]
     return {name: origins[name] for name in listed if name in origins}
+
+
+def home(item: str, module: str, package: Path) -> str:
+    """The module that defines ``item``, where ``module`` may be a package that imports it from there."""
+    init = package.parent.joinpath(*module.split("."), "__init__.py")
+    if not init.exists():
+        return module
+    origin = exports(init).get(item)
+    return home(item, origin, package) if origin else module

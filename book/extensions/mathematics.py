@@ -2,6 +2,7 @@
 
 import atexit
 import json
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -12,6 +13,12 @@ from mathjax_package import CannotFetch, mathjax_folder
 from sphinx.errors import ExtensionError
 
 SCRIPT = "mathjax/tex-svg.js"
+
+# A formula in a line, with what is written right before and after it, such as a bracket and a full stop.
+GLUED = re.compile(
+    r'([^\s<>]{0,20})(<span class="math notr[^>]*>[^<]*</span>|<math\b(?![^>]*display=).*?</math>)([^\s<]*)',
+    re.DOTALL,
+)
 
 
 def place_script(app) -> None:
@@ -66,6 +73,21 @@ def visit_block(translator, node) -> None:
     raise SkipNode
 
 
+def unbroken(page: str) -> str:
+    """The page without line breaks between a formula and what touches it; browsers break there as at a space."""
+
+    def wrap(match: re.Match) -> str:
+        return f'<span class="unbroken">{match[0]}</span>' if match[1] or match[3] else match[0]
+
+    return GLUED.sub(wrap, page)
+
+
+def keep_together(app, name: str, template: str, context: dict, doctree) -> None:
+    """Sphinx's event for each page: changes ``context`` in place."""
+    if "body" in context:
+        context["body"] = unbroken(context["body"])
+
+
 def setup(app) -> dict:
     app.add_html_math_renderer(
         "mathml",
@@ -75,5 +97,6 @@ def setup(app) -> dict:
     app.config.mathjax_path = SCRIPT
     app.config.html_math_renderer = "mathml" if "epub" in app.tags else "mathjax"
     app.connect("builder-inited", place_script)
+    app.connect("html-page-context", keep_together)
     # Pages written side by side would talk to one converter at once.
     return {"parallel_read_safe": True, "parallel_write_safe": "epub" not in app.tags}

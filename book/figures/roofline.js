@@ -35,10 +35,10 @@ interactive("roofline", (stage, data) => {
       element(dot, "title", {}, one.name);
     });
     const intensity = kernel.flop / kernel.bytes, most = roof(intensity);
-    const limit = intensity < gflops / bandwidth ? "moving bytes" : "arithmetic";
+    const limit = intensity < gflops / bandwidth ? "Moving bytes" : "Arithmetic";
     words.textContent =
       `${kernel.name}: ${(100 * kernel.share).toFixed(1)} % of the step's time, ${intensity.toPrecision(3)} FLOP for each byte, ` +
-      `measured ${kernel.gflops.toPrecision(3)} GFLOP/s on the CPU. On ${name} ${limit} is its limit, at ` +
+      `measured ${kernel.gflops.toPrecision(3)} GFLOP/s on the CPU. ${limit} limits it on this machine (${name}), to ` +
       `${most.toPrecision(3)} GFLOP/s.`;
     svg.setAttribute("aria-label", words.textContent);
   }
