@@ -103,9 +103,10 @@ epub_description = "Build a Vision Transformer, all of it, in Python and NumPy."
 epub_uid = "tinyvit-book"
 epub_identifier = "tinyvit-book"
 epub_scheme = "URN"
-epub_publisher = author
+epub_publisher = epub_contributor = author
 epub_theme_options = {"relbar1": False, "footer": False}
 epub_css_files = ["reader.css"]
 epub_show_urls = "no"
 epub_use_index = False
+epub_tocscope = "includehidden"  # the site's lists of pages stand beside the page, not in it
 epub_tocdepth = 2

@@ -21,6 +21,22 @@ CAPTIONS = {
 }
 """Name of a figure -> the words below it."""
 
+STILLS = {
+    "patch-grid": "A photograph in patches of 56, 32 and 16 pixels.",
+    "attention-explorer": (
+        "A nano after eight passes over its data: what the patch in the red square looks at, in each layer and head."
+    ),
+    "learning-rate": (
+        "A warm-up of 5 % of the steps, then a cosine, to and from five peaks; and the loss of a nano with each, run "
+        "once on the embedded data in batches of 64."
+    ),
+    "roofline": (
+        "The kernels of a training step of tiny at 28 pixels (dots), as python -m tinyvit.bench measured them on a "
+        "CPU, below the roof of that CPU; and the roof of a GPU."
+    ),
+}
+"""Name of a figure -> what its still picture shows."""
+
 
 class Interactive(Directive):
     """``{interactive} NAME``: the figure whose script is NAME.js and whose numbers are NAME.json, with - as _."""
@@ -29,18 +45,18 @@ class Interactive(Directive):
 
     def run(self) -> list[nodes.Node]:
         name = self.arguments[0]
-        file, caption = name.replace("-", "_"), CAPTIONS[name]
+        file, caption, shown = name.replace("-", "_"), CAPTIONS[name], STILLS[name]
         environment = self.state.document.settings.env
         if not environment.app.config.html_theme == "sphinx_book_theme" or environment.app.builder.name == "epub":
-            still = nodes.figure("", nodes.image(uri=f"/figures/{file}.png", alt=caption))
-            still += nodes.caption("", "In the book's web page this is a figure to play with.")
+            still = nodes.figure("", nodes.image(uri=f"/figures/{file}.png", alt=shown))
+            still += nodes.caption("", f"{shown} In the book's web page this is a figure to play with.")
             return [still]
         up = "../" * environment.docname.count("/") + "_static/"
         numbers = (FIGURES / f"{file}.json").read_text(encoding="utf-8").replace("</", "<\\/")
         text = (
             f'<link rel="stylesheet" href="{up}interactive.css">\n'
             f'<figure class="interactive" data-figure="{name}">\n'
-            f'<div class="stage"><img src="{up}{file}.png" alt="{html.escape(caption)}" width="100%"></div>\n'
+            f'<div class="stage"><img src="{up}{file}.png" alt="{html.escape(shown)}" width="100%"></div>\n'
             f"<figcaption>{html.escape(caption)}</figcaption>\n"
             f'<script type="application/json">{numbers}</script>\n'
             "</figure>\n"

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+import unicodedata
 from functools import cache
 from pathlib import Path
 
@@ -34,6 +35,10 @@ def place_script(app) -> None:
     shutil.copyfile(source, target)
 
 
+# A letter of another alphabet: reading devices know it by its own sign, few by the attribute.
+LETTER = re.compile(r'<(m[in])[^>]* ?mathvariant="(script|double-struck|bold)">(\w)<')
+
+
 @cache
 def _converter() -> subprocess.Popen:
     """MathJax in Node, which answers each line of JSON with another."""
@@ -60,7 +65,17 @@ def mathml(tex: str, display: bool) -> str:
     answer = json.loads(process.stdout.readline())
     if "error" in answer:
         raise ExtensionError(f"MathJax does not understand {tex!r}: {answer['error']}")
-    return answer["mathml"]
+    return LETTER.sub(lambda match: f"<{match[1]}>{sign(match[2], match[3])}<", answer["mathml"])
+
+
+def sign(alphabet: str, letter: str) -> str:
+    """The one sign for a letter or digit of an alphabet: a script L is U+2112."""
+    kind, _, name = unicodedata.name(letter).removeprefix("LATIN ").partition(" LETTER ")
+    name = f"{alphabet.upper()} {kind} {name}".rstrip()
+    try:
+        return unicodedata.lookup(f"MATHEMATICAL {name}")
+    except KeyError:  # those that were there before the others have shorter names
+        return unicodedata.lookup(name)
 
 
 def visit_inline(translator, node) -> None:

@@ -8,6 +8,9 @@ async function prepare() {
   for (const code of document.querySelectorAll("pre")) {
     if (code.textContent.trim().split("\n").length <= SHORT) code.classList.add("whole");
   }
+  for (const last of document.querySelectorAll("section > p:last-child")) {
+    if (last.textContent.startsWith("Next: ")) last.remove(); // on paper one turns the page
+  }
   document.querySelector(".toctree-wrapper").before(contents());
   await document.fonts.ready;
 }

@@ -4,7 +4,7 @@
 interactive("attention-explorer", (stage, data) => {
   const controls = element(stage, "div", { class: "controls" });
   const side = element(stage, "div", { class: "side" });
-  const canvas = element(side, "canvas", { width: 420, height: 420, tabindex: 0, role: "img" });
+  const canvas = element(side, "canvas", { width: 420, height: 420, tabindex: 0, role: "application" });
   const map = element(side, "canvas", { width: 420, height: 420, role: "img" });
   const words = element(stage, "output", { "aria-live": "polite" });
   const { layers, heads, tokens, grid } = data;

@@ -3,7 +3,9 @@
 
 interactive("learning-rate", (stage, data) => {
   const controls = element(stage, "div", { class: "controls" });
-  const svg = element(stage, "svg", { viewBox: "0 0 640 270", role: "img" });
+  const side = element(stage, "div", { class: "side" });
+  const left = element(side, "svg", { viewBox: "0 0 310 270", role: "img", "aria-label": "the learning rate at each step" });
+  const right = element(side, "svg", { viewBox: "0 0 310 270", role: "img" });
   const words = element(stage, "output", { "aria-live": "polite" });
   let peak = 2, warmup = 1, schedule = 0;
   const setPeak = slider(controls, "peak", data.peaks.length, peak, (i) => ((peak = i), draw()));
@@ -18,27 +20,28 @@ interactive("learning-rate", (stage, data) => {
     setPeak(peak, String(run.peak));
     setWarmup(warmup, `${Math.round(100 * run.warmup)} % of the steps`);
     setSchedule(schedule);
-    svg.replaceChildren();
+    left.replaceChildren();
+    right.replaceChildren();
     const quarter = [0, 100, 200, 300];
-    const [xLeft, yLeft] = axes(svg, {
+    const [xLeft, yLeft] = axes(left, {
       x: [0, data.steps], y: [0, 0.03], xTicks: quarter, yTicks: [0, 0.01, 0.02, 0.03],
-      xName: "step", yName: "learning rate", box: [50, 30, 300, 225],
+      xName: "step", yName: "learning rate", box: [40, 30, 295, 225],
     });
-    const [xRight, yRight] = axes(svg, {
+    const [xRight, yRight] = axes(right, {
       x: [0, data.steps], y: [0, 4], xTicks: quarter, yTicks: [0, 1, 2, 3, 4],
-      xName: "step", yName: "loss", box: [370, 30, 620, 225],
+      xName: "step", yName: "loss", box: [25, 30, 295, 225],
     });
     const many = data.steps / run.rates.length, few = data.steps / run.losses.length;
-    element(svg, "path", {
+    element(left, "path", {
       d: path(run.rates.map((rate, i) => [xLeft(i * many), yLeft(rate)])),
       fill: "none", stroke: "#0072B2", "stroke-width": 2,
     });
     const guess = Math.log(10);
-    element(svg, "line", {
+    element(right, "line", {
       x1: xRight(0), x2: xRight(data.steps), y1: yRight(guess), y2: yRight(guess), stroke: "#888", "stroke-dasharray": "4 3",
     });
-    element(svg, "text", { x: xRight(data.steps), y: yRight(guess) - 5, "text-anchor": "end" }, "guessing");
-    element(svg, "path", {
+    element(right, "text", { x: xRight(data.steps), y: yRight(guess) - 5, "text-anchor": "end" }, "guessing");
+    element(right, "path", {
       d: path(run.losses.map((loss, i) => [xRight((i + 0.5) * few), yRight(Math.min(loss, 4))])),
       fill: "none", stroke: "#D55E00", "stroke-width": 2,
     });
@@ -47,7 +50,7 @@ interactive("learning-rate", (stage, data) => {
     words.textContent =
       `After ${data.steps} steps the loss is ${last.toFixed(2)}; the best of all ${data.runs.length} settings reached ` +
       `${best.toFixed(2)}.`;
-    svg.setAttribute("aria-label", words.textContent);
+    right.setAttribute("aria-label", words.textContent);
   }
   draw();
 });

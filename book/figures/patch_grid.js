@@ -4,7 +4,7 @@
 interactive("patch-grid", (stage, data) => {
   const controls = element(stage, "div", { class: "controls" });
   const side = element(stage, "div", { class: "side" });
-  const canvas = element(side, "canvas", { width: 448, height: 448, tabindex: 0, role: "img" });
+  const canvas = element(side, "canvas", { width: 448, height: 448, tabindex: 0, role: "application" });
   const single = element(side, "canvas", { width: 448, height: 448, role: "img", "aria-label": "the chosen patch" });
   const words = element(stage, "output", { "aria-live": "polite" });
   const photo = new Image();

@@ -3,7 +3,7 @@
 
 interactive("roofline", (stage, data) => {
   const controls = element(stage, "div", { class: "controls" });
-  const svg = element(stage, "svg", { viewBox: "0 0 640 380" });
+  const svg = element(stage, "svg", { role: "img" });
   const words = element(stage, "output", { "aria-live": "polite" });
   let machine = 0, chosen = 0;
   const setMachine = choice(controls, "machine", data.machines.map((one) => one.name), (i) => ((machine = i), draw()));
@@ -14,10 +14,12 @@ interactive("roofline", (stage, data) => {
     setMachine(machine);
     setKernel(chosen, kernel.name);
     svg.replaceChildren();
+    const width = stage.clientWidth < 480 ? 360 : 640; // on a phone the letters keep their size
+    svg.setAttribute("viewBox", `0 0 ${width} 380`);
     const decades = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => 10 ** (from + i));
     const [toX, toY] = axes(svg, {
       x: [0.1, 1000], y: [1, 1e6], xLog: true, yLog: true, xTicks: decades(-1, 3), yTicks: decades(0, 6),
-      xName: "FLOP for each byte moved", yName: "GFLOP/s", box: [60, 30, 620, 330],
+      xName: "FLOP for each byte moved", yName: "GFLOP/s", box: [50, 30, width - 20, 330],
     });
     const roof = (intensity) => Math.min(gflops, intensity * bandwidth);
     element(svg, "path", {
@@ -42,5 +44,6 @@ interactive("roofline", (stage, data) => {
       `${most.toPrecision(3)} GFLOP/s.`;
     svg.setAttribute("aria-label", words.textContent);
   }
+  window.addEventListener("resize", draw);
   draw();
 });
