@@ -103,6 +103,31 @@ def test_the_pages_name_what_exists(site):
     assert sorted(named) == sorted(linked), "a name is in no page of the API reference: has it a docstring?"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_each_file_that_a_page_names_is_there(page):
+    """``nn/encoder.py`` is tinyvit's, ``tests/test_x.py`` the project's; a name and its file stand in one module."""
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"`([\w/*]+/[\w*]+\.(?:py|cu|md))`", text):
+        assert list((BOOK.parent / "tinyvit").glob(name)) or list(BOOK.parent.glob(name)), name
+    for name, file in re.findall(r"\{py:\w+\}`~tinyvit\.([\w.]+)` in `([\w/]+)\.py`", text):
+        assert name.startswith(file.replace("/", ".") + "."), f"{name} is not in {file}.py"
+
+
+def test_the_glossary_names_chapters_that_use_the_term():
+    texts = {}
+    for notebook in NOTEBOOKS:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        text = " ".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+        texts[int(notebook.stem[:2])] = re.sub(r"[\s*]+", " ", text).casefold()
+    entries = re.findall(r"^(\S.*)\n((?:  .+\n)+)", (BOOK / "glossary.md").read_text(encoding="utf-8"), re.M)
+    assert len(entries) > 100
+    for term, words in entries:
+        stem = term.split()[-1].casefold()[:5]  # fine-tuning: fine-tunes will do
+        for numbers in re.findall(r"\((\d(?:, \d)*)\)", words):
+            for number in map(int, numbers.split(", ")):
+                assert stem in texts[number], f"{term} is not in chapter {number}"
+
+
 def test_the_api_reference_holds_every_public_module(site):
     pages = "".join(page.read_text() for page in (site / "api").glob("*.html"))
     described = set(re.findall(r'id="module-([\w.]+)"', pages))
