@@ -20,20 +20,20 @@
 # Vision Transformer, equation 1 of the paper:
 #
 # $$
-# z_0 = [x_\text{class};\; x_1 E;\; x_2 E;\; \dots;\; x_N E]
-#       + E_\text{pos}
+# z_0 = [x_\text{class};\; x_1 E;\; \dots;\; x_N E] + E_\text{pos}
 # $$
 #
-# What comes out, $z_0$, is a list of vectors. In [chapter
-# 4](04_attention.ipynb) they will start to look at each other.
+# What comes out, $z_0$, is a list of vectors, which the field calls
+# *tokens*. In [chapter 4](04_attention.ipynb) they will start to look at
+# each other.
 #
 # ## The idea
 #
 # Cut the image into squares, the *patches*. Lay the pixels of each patch
 # in a row, and you have a list of numbers; multiply it with a matrix that
 # is learned, and you have a vector of the width that the network works
-# with. That is all. The patches are the words, and the image is a sentence
-# of them, read row by row.
+# with. The patches are the words, and the image is a sentence of them, read
+# row by row.
 
 # %%
 import os
@@ -50,27 +50,21 @@ with get_sample_data("grace_hopper.jpg") as file:
 photo = np.asarray(portrait.crop((56, 0, 456, 400)).resize((224, 224)))
 print(photo.shape)
 
-figure, axes = style.new_figure(
-    7.5, 3.1, 1, 2, width_ratios=[1, 1.02]
-)
+cells = photo.reshape(14, 16, 14, 16, 3)  # how this cuts: below
+gap = ((0, 0), (1, 1), (0, 0), (1, 1), (0, 0))
+spaced = np.pad(cells, gap, constant_values=255)
+
+figure, axes = style.new_figure(7, 3.6, 1, 2)
 axes[0].imshow(photo)
 axes[0].set_title("224 x 224 pixels ...")
-spaced = np.full((14 * 18 - 2, 14 * 18 - 2, 3), 255, np.uint8)
-for row in range(14):
-    for column in range(14):
-        spaced[
-            row * 18 : row * 18 + 16, column * 18 : column * 18 + 16
-        ] = photo[
-            row * 16 : row * 16 + 16, column * 16 : column * 16 + 16
-        ]
-axes[1].imshow(spaced)
+axes[1].imshow(spaced.reshape(14 * 18, 14 * 18, 3))
 axes[1].set_title("... are 196 words of 16 x 16")
 for axis in axes:
     axis.axis("off")
 
 # %% [markdown]
-# (This is Rear Admiral Grace Hopper, who wrote one of the first
-# compilers. Her portrait comes with Matplotlib.)
+# (Grace Hopper, who wrote one of the first compilers. Her portrait comes
+# with Matplotlib.)
 #
 # ## The mathematics: shapes
 #
@@ -95,8 +89,9 @@ assert (N, P * P * C) == (196, 768)
 
 # %% [markdown]
 # So a patch of 16 x 16 pixels in colour has 768 numbers. In the size of
-# ViT that the paper calls *Base*, $D$ is 768 as well, and nothing is lost;
-# in smaller ones the matrix has to choose.
+# ViT that the paper calls *Base*, $D$ is 768 as well, and nothing need be
+# lost. Here $D$ is 192, as in a smaller size called *tiny*: a quarter of
+# the numbers. The matrix has to learn what to keep.
 #
 # What does the size of the patches cost? Half of $P$ means four times as
 # many words. In the next chapter each word looks at every other one, and
@@ -105,11 +100,33 @@ assert (N, P * P * C) == (196, 768)
 # %%
 for size in (32, 16, 8, 4):
     count = (224 // size) ** 2
-    print(f"P = {size:2}: {count:5,} patches, {count**2:11,} looks")
+    print(f"P = {size:2}: {count:5,} patches, {count**2:9,} looks")
 assert (224 // 8) ** 4 == 16 * (224 // 16) ** 4
 
 # %% [markdown]
+# In the book's web page there is a figure to play with here: choose the
+# size of the patches, and click on one to see all that the network is
+# given of it. It also counts the work of the whole model tiny, in
+# *multiply-adds* (a multiplication and the addition of its result; chapter
+# 5 counts them). Looks grow sixteenfold from 16 to 8 pixels. Guess: does
+# the work?
+#
 # <!-- interactive: patch-grid -->
+
+# %%
+from tinyvit.models import ViTConfig
+from tinyvit.models.cost import cost
+
+work = {
+    size: cost(ViTConfig.named("tiny", patch_size=size)).multiply_adds
+    for size in (16, 8)
+}
+print(f"{work[8] / work[16]:.1f} times the work")
+assert 4 < work[8] / work[16] < 16
+
+# %% [markdown]
+# Less: most of the work is done on each word by itself, and grows with
+# $N$; only the looks grow with $N^2$.
 #
 # ## The code: cutting
 #
@@ -130,15 +147,17 @@ def cut_with_loops(images, size):
 # %% [markdown]
 # $B$ is the number of images, the *batch*: everything in this book works
 # on several at a time. Loops in Python are slow, and there is a way
-# without. Think of the row number of a pixel as two digits, as in a clock:
-# which patch, and which row within it. A reshape splits an axis into two
-# such digits:
+# without. As 200 minutes are 3 hours and 20 minutes, so row 37 of the
+# image is row 5 of patch row 2, for $37 = 2 \cdot 16 + 5$. A reshape
+# splits an axis into two such digits:
 #
 # $$
 # (B,\, H,\, W,\, C) \to (B,\, \tfrac{H}{P},\, P,\, \tfrac{W}{P},\, P,\, C)
 # $$
 #
-# Now bring both patch numbers to the front, and join the rest:
+# Now bring both patch numbers to the front (a *transpose* puts axes in
+# another order), and join: the first two axes count the $N$ patches, the
+# last three the numbers in one.
 #
 # $$
 # (B,\, \tfrac{H}{P},\, \tfrac{W}{P},\, P,\, P,\, C) \to (B,\, N,\, P^2 C)
@@ -164,18 +183,23 @@ np.testing.assert_array_equal(words, cut_with_loops(photo[None], P))
 # To the 196 vectors comes one more, in front, that belongs to no patch:
 # the *class token*. It is a vector of learned numbers, the same for every
 # image. While the others look at each other, it looks at them and gathers
-# what the image shows, and at the end the answer is read off it. (Taking
-# the mean of all vectors works about as well. The paper tried both, in its
-# appendix D.3, and kept the token because language models have one.)
+# what the image shows, and at the end the answer is read off it. (One can
+# also take the mean over all patches. The paper reports in its appendix D.3
+# that this works about as well, with another learning rate; it kept the
+# token to stay as close as it could to the original Transformer.)
 #
 # And to each of the now $N + 1$ vectors a *position embedding* is added: a
 # learned vector for each place in the sentence, $E_\text{pos}$ of shape
 # $(N + 1, D)$. Why, you will see below.
+#
+# All these numbers are learned. At first they are random (tinyvit's class
+# token begins with zeros); how large they should be is a question for
+# chapter 5.
 
 # %%
 random = np.random.default_rng(0)
 E = random.normal(0, (P * P * C) ** -0.5, (P * P * C, D))
-class_token = np.zeros((1, 1, D))
+class_token = random.normal(0, 0.02, (1, 1, D))
 E_pos = random.normal(0, 0.02, (1, N + 1, D))
 
 
@@ -192,20 +216,20 @@ print(z_0.shape)
 assert z_0.shape == (1, 197, 192)
 
 # %% [markdown]
-# Pixels are scaled from 0...255 to -1...1 first, as in the paper's code:
-# layers learn best from numbers of about the size of 1, with mean 0.
+# The pixels, 0 to 255, are scaled to numbers from -1 to 1 first, as in the
+# paper's code.
 #
 # ## The same in tinyvit
 #
-# `ViT.embed` does just this. Give it our numbers, and it gives our $z_0$:
+# `ViT.embed` does the same. Give it our numbers, and it gives our $z_0$:
 
 # %%
 from tinyvit import no_grad
-from tinyvit.models import ViT, ViTConfig
+from tinyvit.models import ViT
 
-config = ViTConfig.named("tiny", image_size=224, patch_size=16)
-vit = ViT(config, seed=0)
+vit = ViT(ViTConfig.named("tiny", image_size=224, patch_size=16))
 vit.patch_embedding.projection.weight.data[...] = E
+vit.class_token.data[...] = class_token
 vit.position.embedding.data[...] = E_pos
 with no_grad():
     theirs = vit.embed(scaled.astype(np.float32))
@@ -219,22 +243,36 @@ from tinyvit.nn import PatchEmbedding
 print(inspect.getsource(PatchEmbedding.__call__))
 
 # %% [markdown]
-# The six axes are there, and a linear layer at the end. In other code you
-# will find a *convolution* with steps of $P$ instead: it slides a window
-# over the image and multiplies what is in it with the same weights. With
-# windows that don't overlap, that is the same as cutting and multiplying.
+# The six axes are there, and a linear layer at the end, which has a bias
+# besides $E$ (zero at first). In other code you will find a *convolution*
+# with steps of $P$ instead: it slides a window over the image and
+# multiplies what is in it with the same weights each time. With windows
+# that don't overlap, that is the same as cutting and multiplying.
 #
 # ## Does order matter?
 #
 # Shuffle the words of "dog bites man", and you get different news. Does a
-# Transformer notice? Look at what each part does with its vectors. Layer
-# norm and the MLP treat each one by itself. In attention, each is replaced
-# by a weighted *sum* over all of them, and a sum does not depend on order.
-# So if two words change places, the results change places too, and nothing
-# else happens. The class token gets exactly the same answer.
+# Transformer notice? Look at what its parts do with the vectors.
 #
-# Exactly? Let us see: two models, one with and one without position
-# embeddings, and an image whose patches are shuffled.
+# Layer norm and the *MLP* (two linear layers with a GELU between them)
+# treat each vector by itself. Attention replaces each vector by a weighted
+# sum over all of them. Take the class token, $x_0$, and leave the details
+# to chapter 4: with $x_0, \dots, x_N$ and the result $y_0$ all of shape
+# $(D,)$,
+#
+# $$
+# y_0 = \sum_{j=0}^{N} w(x_0, x_j)\, x_j ,
+# $$
+#
+# and the weight $w$, a number, depends on the two *vectors*, not on $j$.
+# Let two patches change places: the sum has the same terms in another
+# order, so it is the same sum. For the patches it is no different: each
+# takes its result along to its new place. So the next layer again gets the
+# same vectors in another order, and so on to the end. The class token gets
+# the same answer.
+#
+# Let us see: two models, one with and one without position embeddings, and
+# images whose patches are shuffled.
 
 # %%
 def uncut(patches, size, channels=1):
@@ -258,16 +296,12 @@ np.testing.assert_array_equal(uncut(words, P, C), photo[None])
 
 # %%
 def nano(position, patch_size=7, std=2.0):
-    """A nano for 28 x 28 grey images, its head not zero."""
+    """A nano for 28 x 28 grey images."""
     config = ViTConfig.named(
         "nano", image_size=28, patch_size=patch_size, channels=1,
         classes=10, position_embedding=position,
     )
-    model = ViT(config, seed=0, embedding_std=std)
-    model.head.weight.data[...] = np.random.default_rng(1).normal(
-        size=model.head.weight.shape
-    )
-    return model
+    return ViT(config, seed=0, embedding_std=std)
 
 
 images = random.uniform(-1, 1, (4, 28, 28, 1)).astype(np.float32)
@@ -275,37 +309,38 @@ changes = {}
 for position in ("none", "learned"):
     model = nano(position)
     with no_grad():
-        before = model(images).data
-        after = model(shuffle_patches(images, 7)).data
+        before = model.features(images).data[:, 0]
+        mixed = shuffle_patches(images, 7)
+        after = model.features(mixed).data[:, 0]
     changes[position] = np.abs(after - before).max()
     print(f"{position:8} changes by {changes[position]:.1e}")
 assert changes["none"] < 1e-4 and changes["learned"] > 0.1
 
 # %% [markdown]
-# Without position embeddings the answers are the same but for rounding: the
-# model sees a *bag* of patches. With them, each vector carries a mark of
-# its place, and a patch in another place is another word.
+# (`features` gives the tokens after the last layer, the class token first.)
+# Without position embeddings it is the same but for rounding: the model
+# sees a *bag* of patches. With them, each vector carries a mark of its
+# place, and a patch in another place is another word.
 #
 # ### An experiment: how much is a bag of patches worth?
 #
-# How well can a model do that cannot know where anything is? Ten kinds of
-# clothes; guessing gives 10 %, and with positions `nano` reaches some 84 %
-# in a few passes. Make a guess, then run it. The third model gets
-# *sinusoidal* positions: sine and cosine waves of different lengths along
-# both axes, fixed and not learned, as in the first Transformer.
+# How well can a model do that cannot know where anything is? There are ten
+# kinds of clothes, and guessing gets 10 % of them. With positions, `nano`
+# got more than 80 % in chapter 0. Make a guess, then train one without.
 
 # %%
-from tinyvit.data import load_dataset
+from tinyvit.data import Loader, load_dataset
 from tinyvit.training import (
     Recipe, TrainStep, Workers, evaluate, learning_rate_at,
 )
-from tinyvit.data import Loader
 
 train, test = load_dataset("fashion-mini")
+if fast:
+    test = test.limited(500)
 
 
-def train_for(model, epochs, data=train, tested=test, peak=3e-3):
-    """Train a model and give its accuracy on images never seen."""
+def train_for(model, epochs, data=train, tested=test):
+    """As in chapter 0; gives the accuracy on images never seen."""
     recipe = Recipe(batch_size=64, beta2=0.98, weight_decay=0.2)
     loader = Loader(data, 64, seed=0)
     steps = 20 if fast else epochs * loader.steps
@@ -315,7 +350,7 @@ def train_for(model, epochs, data=train, tested=test, peak=3e-3):
         for epoch in range(epochs):
             for batch, labels in loader.batches(epoch):
                 rate = learning_rate_at(
-                    done, peak=peak, steps=steps,
+                    done, peak=3e-3, steps=steps,
                     warmup_steps=steps // 20, schedule="cosine",
                 )
                 if done < steps:
@@ -324,51 +359,119 @@ def train_for(model, epochs, data=train, tested=test, peak=3e-3):
         return evaluate(model, tested, workers).accuracy
 
 
-models = {
-    position: nano(position)
-    for position in ("none", "learned", "sinusoidal")
-}
+models = {"none": nano("none"), "learned": nano("learned")}
 accuracy = {
     position: train_for(model, 1 if fast else 5)
     for position, model in models.items()
 }
 for position, reached in accuracy.items():
-    print(f"{position:10} {reached:.1%}")
-
-# %%
+    print(f"positions {position:8} {reached:.1%}")
 if not fast:
-    assert accuracy["none"] > 0.6
-    assert accuracy["learned"] > accuracy["none"] + 0.02
-    assert accuracy["sinusoidal"] > accuracy["none"] + 0.02
-
-figure, axis = style.new_figure(6, 2.2)
-names = ["none\n(a bag)", "learned", "sinusoidal"]
-colours = [style.GREY, style.BLUE, style.ORANGE]
-bars = axis.barh(names, [100 * a for a in accuracy.values()],
-                 color=colours)
-axis.bar_label(bars, fmt=" %.1f %%")
-axis.axvline(10, color=style.VERMILION, linestyle="--")
-axis.text(11, -0.55, "guessing", color=style.VERMILION, fontsize=9)
-axis.set_xlim(0, 100)
-axis.set_ylim(2.6, -0.8)
-axis.set_xlabel("accuracy on images never seen, %")
-axis.grid(axis="y", visible=False)
-axis.set_title("Knowing where is worth something, but less than what");
+    assert 0.7 < accuracy["none"] < accuracy["learned"]
 
 # %% [markdown]
-# Surprisingly much! A sole, a sleeve or a strap tells what it belongs to
-# wherever it is. The paper saw the same at full size (its appendix D.4,
-# Table 8): 61 % without positions, 64 % with any of several kinds of
-# them, learned or not, in one dimension or two.
+# Surprisingly much! A sole, a sleeve or a strap tells what it belongs to,
+# wherever it is. Positions are worth a few per cent more. The paper saw the
+# same at full size (appendix D.4, Table 8, where models learn from five
+# examples of each kind in ImageNet): 61 % without positions, and 64 % with
+# any of three kinds.
 #
+# ### What does the model know of place?
+#
+# Now ask the two trained models about images whose patches were moved.
+# Guess before you look: with all sixteen in another place, which of the
+# two is better?
+
+# %%
+import dataclasses
+
+
+def moved(images, count):
+    """Images with `count` of their 16 patches in another place."""
+    order = np.arange(16)
+    some = np.random.default_rng(0).permutation(16)[:count]
+    order[some] = np.roll(order[some], 1)  # each to the next's place
+    return uncut(cut(images, 7)[:, order], 7)
+
+
+counts = np.arange(0, 17, 4 if fast else 2)
+puzzles = [
+    dataclasses.replace(test, images=moved(test.images, count))
+    for count in counts
+]
+with Workers(2) as workers:
+    curves = {
+        position: [
+            evaluate(model, puzzle, workers).accuracy
+            for puzzle in puzzles
+        ]
+        for position, model in models.items()
+    }
+
+# %%
+figure, axis = style.new_figure(6.5, 3.2)
+for position, colour in (
+    ("none", style.ORANGE), ("learned", style.BLUE)
+):
+    axis.plot(counts, 100 * np.array(curves[position]), color=colour,
+              marker="os"[position == "none"], linewidth=2)
+axis.text(16, 86, "no positions: a bag", color="#8A5F00", ha="right")
+axis.text(9, 52, "learned positions", color=style.BLUE)
+axis.axhline(10, color=style.VERMILION, linestyle="--")
+axis.text(0, 12, "guessing", color=style.VERMILION)
+axis.set_ylim(0, 100)
+axis.set_xlabel("patches moved to another place, of 16")
+axis.set_ylabel("right answers, %")
+axis.set_title("Who knows where things belong can be misled");
+
+# %%
+print("none   ", np.round(curves["none"], 3))
+print("learned", np.round(curves["learned"], 3))
+assert np.ptp(curves["none"]) < 0.005
+if not fast:
+    assert curves["learned"][-1] < 0.5 < curves["none"][-1]
+
+# %% [markdown]
+# To the bag nothing has happened. The model with positions gets worse, the
+# more patches are moved. It has to: what helps it with whole images
+# misleads it with these. Look at some of them:
+
+# %%
+chosen = [10, 11, 12, 13, 14]
+puzzle = moved(test.images[chosen], 16)
+answers = []
+for model in models.values():
+    ready = model.config.preprocessing.prepare(puzzle)
+    with no_grad():
+        answers.append(model(ready).data.argmax(axis=1))
+
+figure, axes = style.new_figure(7, 3.6, 2, 5)
+for column, index in enumerate(chosen):
+    for axis, image in zip(
+        axes[:, column], (test.images[index], puzzle[column])
+    ):
+        axis.imshow(image[:, :, 0], cmap="gray_r")
+        axis.axis("off")
+    axes[0, column].set_title(test.class_names[test.labels[index]])
+    bag, placed = (test.class_names[a[column]] for a in answers)
+    axes[1, column].set_title(f"bag: {bag}\nplace: {placed}",
+                              fontsize=9)
+
+# %% [markdown]
 # ## What does a learned position look like?
 #
 # Nobody tells the model that patch 5 lies below patch 1. It has to find
-# out, from what patches have to do with each other. Here we start with
-# tiny random positions, as the paper does, and smaller patches: 7 x 7 of
-# them. After training, compare each position's vector with all others: the
-# *cosine similarity* of two vectors is 1 if they point in the same
-# direction, 0 if they are at right angles.
+# out, from what patches have to do with each other. To see whether it does,
+# we take smaller patches, 7 x 7 of them, and let the position vectors start
+# as nearly nothing: random numbers of size 0.02, as in the paper. (In the
+# models above they began with size 2, which learns faster in a short
+# training.)
+#
+# Then compare each position's vector with all others. The *cosine
+# similarity* of two vectors is 1 if they point in the same direction, 0 if
+# they are at right angles, and -1 if they point in opposite directions.
+# What all positions have in common says nothing of place, so their mean is
+# taken away first.
 
 # %%
 start = nano("learned", patch_size=4, std=0.0)
@@ -378,57 +481,63 @@ train_for(trained, 1 if fast else 8)
 
 def similarity(model):
     """Cosine similarity of the patches' positions: (N, N)."""
-    vectors = model.position.embedding.data[0, 1:]
+    vectors = model.position.embedding.data[0, 1:]  # of the patches
     vectors = vectors - vectors.mean(axis=0)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return (vectors / length) @ (vectors / length).T
 
 
-figure, axes = style.new_figure(7.5, 3.9, 1, 2)
-for axis, model, title in zip(
-    axes, (start, trained), ("before training: noise", "after: a map")
-):
+# %%
+figure, axes = style.new_figure(7, 3.4, 2, 5)
+places = [(1, 1), (1, 5), (3, 3), (5, 1), (5, 5)]
+for row, model in enumerate((start, trained)):
     likeness = similarity(model).reshape(7, 7, 7, 7)
-    tiles = np.full((7 * 8 - 1, 7 * 8 - 1), np.nan)
-    for row in range(7):
-        for column in range(7):
-            tiles[
-                row * 8 : row * 8 + 7, column * 8 : column * 8 + 7
-            ] = likeness[row, column]
-    shown = axis.imshow(tiles, cmap="cividis", vmin=-0.5, vmax=1)
-    axis.set_title(title)
-    axis.set_xticks(np.arange(7) * 8 + 3, range(1, 8))
-    axis.set_yticks(np.arange(7) * 8 + 3, range(1, 8))
-    axis.set_xlabel("column of the patch")
-    axis.set_ylabel("row of the patch")
-    axis.grid(False)
-figure.colorbar(shown, ax=axes, shrink=0.8,
-                label="similarity to each other position");
+    for axis, place in zip(axes[row], places):
+        shown = axis.imshow(
+            likeness[place], cmap="cividis", vmin=-0.6, vmax=1
+        )
+        axis.plot(place[1], place[0], "o", mfc="none", mec="white")
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.grid(False)
+axes[0, 0].set_ylabel("before training")
+axes[1, 0].set_ylabel("after")
+figure.colorbar(shown, ax=axes, label="similarity")
+figure.suptitle("A position's vector becomes like its neighbours'");
 
 # %% [markdown]
-# Each of the 49 small maps belongs to one position, and shows how similar
-# all positions are to it. After training each map is brightest around its
-# own place: near patches have similar vectors, and rows and columns show.
-# (The paper's Figure 7, in the middle, is this picture for 14 x 14.) We can
-# put a number on it: how similar are neighbours, and how similar are
-# patches that lie far apart?
+# Each small map belongs to one position, the one with the ring, and shows
+# how similar all 49 positions are to it. Before training they are noise.
+# Afterwards they are brighter around the ring, and rows and columns show.
+# (The paper's Figure 7, in the middle, shows the same for ViT-L/32, which
+# has 7 x 7 patches, too.) Do you see something else? In many maps a second
+# place is bright: the mirror image, as far from the middle on the other
+# side. Most clothes (not shoes) are the same left and right, and the model
+# has found that out. We can put numbers on all this.
 
 # %%
-def near_and_far(model):
-    """Mean similarity at a distance of 1, and of 4 and more."""
-    place = np.stack(np.divmod(np.arange(49), 7), axis=1)
-    apart = np.linalg.norm(place[:, None] - place[None], axis=2)
+row, column = np.divmod(np.arange(49), 7)
+across = column[:, None] - column[None]
+down = row[:, None] - row[None]
+apart = np.hypot(across, down)  # (49, 49), distances of patches
+far = apart >= 4
+mirrored = (down == 0) & (column[:, None] + column[None] == 6)
+
+
+def likeness_of(model):
+    """Mean similarity of neighbours, mirror images, others far."""
     likeness = similarity(model)
-    return likeness[apart == 1].mean(), likeness[apart >= 4].mean()
+    groups = (apart == 1, far & mirrored, far & ~mirrored)
+    return [likeness[group].mean() for group in groups]
 
 
 for name, model in (("before", start), ("after", trained)):
-    near, far = near_and_far(model)
-    print(f"{name:6} neighbours {near:+.2f}, far apart {far:+.2f}")
-near, far = near_and_far(trained)
-assert abs(near_and_far(start)[0]) < 0.1
+    near, mirror, others = likeness_of(model)
+    print(f"{name:6}: neighbours {near:+.2f}, mirror images "
+          f"{mirror:+.2f}, other far ones {others:+.2f}")
+assert max(np.abs(likeness_of(start))) < 0.1
 if not fast:
-    assert near > 0.2 > far
+    assert near > others + 0.15 and mirror > others + 0.05
 
 # %% [markdown]
 # ## What goes wrong
@@ -444,25 +553,22 @@ def wrong_cut(images, size):
     return images.reshape(batch, count, size * size * channels)
 
 
-figure, axes = style.new_figure(7.5, 1.7, 1, 8)
-for column in range(4):
-    pairs = ((axes[column], cut), (axes[column + 4], wrong_cut))
-    for axis, function in pairs:
+figure, axes = style.new_figure(7, 4, 2, 4)
+for row, function in enumerate((cut, wrong_cut)):
+    for column, axis in enumerate(axes[row]):
         patch = function(photo[None], P)[0, 90 + column]
         axis.imshow(patch.reshape(P, P, C))
         axis.axis("off")
-axes[0].set_title("cut as it should be")
-axes[4].set_title("wrong: thin stripes");
+axes[0, 0].set_title("cut as it should be")
+axes[1, 0].set_title("wrong: thin stripes, wrapped");
 
 # %% [markdown]
-# Each "patch" on the right is a stripe of one or two rows, wrapped around
-# within the square. Does a model trained on such patches fail? To find out
-# we hand `nano` images that were cut the wrong way and put together again.
+# Each "patch" below is a stripe: 256 pixels, which is one row of the image
+# and a bit of the next, wrapped to a square. Does a model trained on such
+# patches fail? Guess. To find out we hand `nano` images that were cut the
+# wrong way and put together again.
 
 # %%
-import dataclasses
-
-
 def striped(data):
     """The data set, its patches cut the wrong way."""
     return dataclasses.replace(
@@ -479,16 +585,16 @@ print(f"trained on squares: {accuracy['learned']:.1%}")
 print(f"trained on stripes: {stripes:.1%}")
 print(f"trained on squares, shown stripes: {foreign.accuracy:.1%}")
 if not fast:
-    assert abs(stripes - accuracy["learned"]) < 0.03
+    assert abs(stripes - accuracy["learned"]) < 0.05
     assert foreign.accuracy < 0.5
 
 # %% [markdown]
-# Trained on stripes it learns as well as on squares, at least on images as
-# small as these: a matrix that is learned does not care in which order its
-# numbers come, as long as it is always the same. So nothing fails, and
-# nobody notices, until the model meets weights or patches that were made
-# elsewhere (the last line). The remedy is the line that we wrote right
-# after `cut`: compare with something slow and plain.
+# Trained on stripes it learns about as well as on squares, at least with
+# images as small as these, where a stripe of 49 pixels is nearly two rows
+# of the image. So nothing fails, and nobody notices, until the model meets
+# weights or patches that were made elsewhere (the last line). The remedy is
+# the line that we wrote right after `cut`: compare with something slow and
+# plain.
 #
 # ## Exercises
 #
@@ -510,25 +616,33 @@ def check_sentence_length(sentence_length):
     for image_size, patch_size, right in [
         (224, 16, 197), (28, 7, 17), (384, 32, 145), (14, 14, 2)
     ]:
-        found = sentence_length(image_size, patch_size)
+        try:
+            found = sentence_length(image_size, patch_size)
+        except ValueError:
+            print(f"Not yet: patches of {patch_size} do fit into "
+                  f"{image_size}.")
+            return False
         if found is None:
             print("Not yet: the function returns nothing.")
             return False
         if found == right - 1:
-            print("Not yet: the class token is missing.")
+            print("Not yet: somebody stands in front of the patches.")
             return False
         if found != right:
             print(f"Not yet: {image_size} and {patch_size} make "
-                  f"{right}, not {found}. Patches along one side, "
-                  "squared, plus one.")
+                  f"{right}, not {found}. How many patches are there "
+                  "along one side, and how many rows of them?")
             return False
-    try:
-        sentence_length(224, 15)
-    except ValueError:
-        print("Right!")
-        return True
-    print("Not yet: patches of 15 pixels don't fit into 224.")
-    return False
+    for image_size, patch_size in [(224, 15), (7, 14)]:
+        try:
+            sentence_length(image_size, patch_size)
+        except ValueError:
+            continue
+        print(f"Not yet: patches of {patch_size} don't fit into "
+              f"{image_size}, and nobody is told.")
+        return False
+    print("Right!")
+    return True
 
 
 check_sentence_length(sentence_length);
@@ -548,10 +662,11 @@ check_sentence_length(sentence_length);
 # %% [markdown]
 # ### Exercise 3.2: the mean instead of a token
 #
-# Without a class token the answer is read off the mean of all vectors.
-# Show by an array that this, too, does not depend on the order: write a
-# function that takes vectors of shape $(B, N, D)$ and gives their mean
-# $(B, D)$, and one that shuffles them along the right axis.
+# Without a class token the answer is read off the mean over the patches.
+# Does that depend on their order? Write a function that takes vectors of
+# shape $(B, N, D)$ and gives the mean vector of each image, $(B, D)$; and
+# one that puts the vectors of each image in another order, where `order`
+# says which comes first, second and so on. The check compares the means.
 
 # %% tags=["exercise"]
 def mean_of_tokens(tokens):
@@ -567,26 +682,37 @@ def shuffled_tokens(tokens, order):
 # %% tags=["check"]
 def check_tokens(mean_of_tokens, shuffled_tokens):
     """Says whether the functions are right, and if not, why."""
-    tokens = np.random.default_rng(3).normal(size=(2, 5, 3))
-    mean = mean_of_tokens(tokens)
+    tokens = np.random.default_rng(3).normal(size=(5, 5, 3))
+    given = tokens.copy()
     order = np.array([3, 1, 4, 0, 2])
+    mean = mean_of_tokens(tokens)
     mixed = shuffled_tokens(tokens, order)
     if mean is None or mixed is None:
         print("Not yet: a function returns nothing.")
         return False
-    if np.shape(mean) != (2, 3):
-        print(f"Not yet: a mean per image is (2, 3), not "
-              f"{np.shape(mean)}. Average over axis 1.")
+    if not np.array_equal(tokens, given):
+        print("Not yet: leave the vectors that you were given alone.")
         return False
-    if np.shape(mixed) != (2, 5, 3):
-        print("Not yet: shuffling keeps the shape.")
+    if np.shape(mean) != (5, 3):
+        print("Not yet: for 5 images with vectors of 3 the mean "
+              f"is (5, 3), not {np.shape(mean)}.")
         return False
-    if not np.array_equal(mixed[:, 0], tokens[:, 3]):
-        print("Not yet: the first vector of each image should be its "
-              "former fourth. Index axis 1, and leave axis 0 alone.")
+    if np.allclose(mean, tokens.mean(axis=0)):
+        print("Not yet: that is a mean over the images, and different "
+              "images have nothing to do with each other.")
         return False
     if not np.allclose(mean, tokens.sum(axis=1) / 5):
         print("Not yet: that is not the mean over the vectors.")
+        return False
+    if np.shape(mixed) != (5, 5, 3):
+        print("Not yet: shuffling keeps the shape.")
+        return False
+    if np.array_equal(mixed, tokens[order]):
+        print("Not yet: that shuffles the images of the batch.")
+        return False
+    if not np.array_equal(mixed[:, 0], tokens[:, 3]):
+        print("Not yet: order begins with 3, so the first vector of "
+              "each image should be the one that was number 3.")
         return False
     if not np.allclose(mean_of_tokens(mixed), mean):
         print("Not yet: the means differ.")
@@ -619,7 +745,8 @@ check_tokens(mean_of_tokens, shuffled_tokens);
 #   (class token or mean) and D.4 (kinds of position embedding).
 # - Vaswani et al. (2017),
 #   [arXiv:1706.03762](https://arxiv.org/abs/1706.03762), section 3.5: the
-#   sinusoidal positions.
+#   *sinusoidal* positions: waves of sine and cosine, fixed and not
+#   learned. `ViTConfig(position_embedding="sinusoidal")` has them.
 # - `tinyvit/nn/patch_embedding.py` and `tinyvit/models/position.py`.
 #
 # Next: [attention](04_attention.ipynb).
