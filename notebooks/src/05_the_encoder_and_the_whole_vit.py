@@ -27,7 +27,8 @@
 #
 # ## The idea
 #
-# Each block of the encoder has two workers. *Multi-head self-attention*
+# Between the patches and the answer stands the *encoder*, a stack of equal
+# *blocks*. Each block has two workers. *Multi-head self-attention*
 # (MSA) carries news from vector to vector. The *MLP*, two linear layers
 # with a GELU between them, works on each vector by itself. The way they
 # are joined is the idea of this chapter: a worker does not *replace* the
@@ -67,7 +68,7 @@ def line(axis, points, colour, width=1.3):
     )
 
 
-figure, axes = style.new_figure(7.5, 3.6, 2, 1)
+figure, axes = style.new_figure(5.8, 3.4, 2, 1)
 for axis, norm_on_stream in zip(axes, (False, True)):
     line(axis, [(0, 0), (10, 0)], style.BLUE, 3)
     for start, name in ((0.6, "MSA"), (5.4, "MLP")):
@@ -91,11 +92,10 @@ axes[0].set_title("Pre-norm: nothing stands in the stream's way")
 axes[1].set_title("Post-norm: the stream passes through each norm");
 
 # %% [markdown]
-# Above is the block of the Vision Transformer. *LN* is layer norm, which
-# brings each vector to mean 0 and variance 1. It stands at the beginning
-# of each branch, and therefore this is called *pre-norm*. The first
-# Transformer of 2017 had it on the stream, after each sum: *post-norm*,
-# below. It looks like a detail.
+# Above is the block of the Vision Transformer. *LN* is layer norm (chapter
+# 2). It stands at the beginning of each branch, and therefore this is
+# called *pre-norm*. The first Transformer of 2017 had it on the stream,
+# after each sum: *post-norm*, below. It looks like a detail.
 #
 # ## The mathematics
 #
@@ -110,33 +110,41 @@ axes[1].set_title("Post-norm: the stream passes through each norm");
 # \end{aligned}
 # $$
 #
+# All of them have the shape of $z$. (The prime marks the stream in the
+# middle of the block. It is no derivative.)
+#
 # Both lines have the same form, $z + f(z)$. Write $f_1, f_2, \dots,
 # f_{2L}$ for the branches of all $L$ blocks, one after the other, and
 # $s_i$ for the stream after branch $i$, so that $s_i = s_{i-1} +
 # f_i(s_{i-1})$. Insert each into the next:
 #
 # $$
-# s_{2L} = s_0 + f_1(s_0) + f_2(s_1) + \dots + f_{2L}(s_{2L-1})
+# \begin{aligned}
+# s_{2L} = s_0 &+ f_1(s_0) + f_2(s_1) \\
+#   &+ \dots + f_{2L}(s_{2L-1})
+# \end{aligned}
 # $$
 #
 # What comes out is what went in, plus what everybody added. Now
-# backwards. Let $\bar s_i$ be the gradient of the loss for $s_i$, and
-# $J_i$ the matrix of the derivatives of $f_i$. The number $s_{i-1}$ was
-# used twice, in the sum and in the branch, and so it gets two gradients,
-# which add up (chapter 1):
+# backwards. Let $\bar s_i$, of the shape of $s_i$, be the gradient that
+# arrives at $s_i$. Every number of $s_{i-1}$ was used in two places, in the
+# sum and in the branch, and so it gets two gradients, which add up
+# (chapter 1):
 #
 # $$
-# \bar s_{i-1} = \bar s_i + J_i^\top \bar s_i
+# \bar s_{i-1} = \bar s_i + b_i(\bar s_i)
 # $$
 #
-# The first term is the gradient itself, unchanged. However deep the
-# network, the gradient at the end reaches the first layer along the stream
-# without being multiplied with anything. Without the sum there would be
-# only $J_i^\top \bar s_i$: a product of $2L$ matrices, and products of many
-# factors either vanish or explode, if they are not very close to 1.
+# where $b_i$ is the backward pass of the branch. The first term is the
+# gradient itself, unchanged. However deep the network, the gradient at the
+# end reaches the first layer along the stream without being multiplied
+# with anything. Without the sum there would be only $b_i(\bar s_i)$, which
+# multiplies with the slopes and the weights of the branch: $2L$ times, one
+# after the other. And products of many factors vanish or explode, if the
+# factors are not very close to 1.
 #
 # In post-norm $s_i = \mathrm{LN}(s_{i-1} + f_i(s_{i-1}))$, and the gradient
-# goes through the derivative of a norm at each sum. What this does, we
+# goes through the backward pass of a norm at each sum. What this does, we
 # shall measure.
 #
 # ## The code: a block
@@ -198,7 +206,9 @@ def encoder_block(z, w, heads):
 #
 # `EncoderBlock` holds the weights as attributes instead of in a
 # dictionary. For the comparison we fill every weight with random numbers:
-# what starts at 0 or 1 could hide a mistake.
+# what starts at 0 or 1 could hide a mistake. (`dropout` and
+# `stochastic_depth` would leave out parts at random during training, and
+# are off.)
 
 # %%
 from tinyvit.nn import EncoderBlock
@@ -227,17 +237,6 @@ for name, weight in weights.items():
 z = Tensor(random.normal(size=(2, 5, D)))
 mine = encoder_block(z, weights, HEADS)
 np.testing.assert_allclose(mine.data, block(z).data, atol=1e-12)
-
-# %% [markdown]
-# Its own code is longer by a few things that are off here (dropout and
-# stochastic depth, which leave out parts at random during training), and
-# by one trick: it adds and normalises in a single pass over memory,
-# `of_sum`. Chapter 8 shows what that is worth.
-
-# %%
-import inspect
-
-print(inspect.getsource(EncoderBlock.__call__))
 
 # %% [markdown]
 # ## The code: the whole model
@@ -279,8 +278,8 @@ def vit(images, w, config):
 
 
 # %% [markdown]
-# That is all of it: some forty lines, and the four equations can be read
-# in them. Does it compute the same as tinyvit's? The tiny size has twelve
+# That is all of it, and the four equations can be read in it. Does it
+# compute the same as tinyvit's? The tiny size has twelve
 # blocks; a mistake anywhere would show.
 
 # %%
@@ -351,51 +350,46 @@ def parameters(size, image=224, C=3, K=1000):
 # %% [markdown]
 # `tinyvit.models.cost` counts differently: it makes the model (without
 # memory for its numbers) and adds up the sizes of what is there. Both must
-# agree. In the names of sizes, B/16 is *base* with patches of 16 pixels.
+# agree, with each other and with the models that others have published,
+# which have a head for the 1,000 classes of the data set ImageNet. The
+# paper's Table 1 rounds: 86 million for *base*, 307 for *large*, 632 for
+# *huge*. It does not say for which patches and which head, so let us see
+# who fits. (In the names of sizes, B/16 is *base* with patches of 16
+# pixels.)
 
 # %%
 from tinyvit.models import cost
 
-counted = {}
-for size in [("tiny", 16), ("small", 16), ("base", 32), ("base", 16),
-             ("large", 32), ("large", 16), ("huge", 14)]:
-    counted[size] = sum(parameters(size).values())
-    config = ViTConfig.named(size[0], patch_size=size[1])
-    assert counted[size] == cost(config).parameters
-    print(f"{size[0]:5}/{size[1]}  {counted[size]:11,}")
-assert counted["tiny", 16] == 5_717_416
-assert counted["base", 16] == 86_567_656
-
-# %% [markdown]
-# These are exactly the numbers of the published models with a head for
-# ImageNet's 1,000 classes. The paper's Table 1 rounds: 86 million for
-# *base*, 307 for *large*, 632 for *huge*. It does not say for which
-# patches and which head, so let us see who fits.
-
-# %%
-def millions(size, K):
-    return round(sum(parameters(size, K=K).values()) / 1e6)
-
-
-print("          with head   without")
-for size in [("base", 32), ("base", 16), ("large", 32), ("large", 16),
-             ("huge", 14)]:
-    print(f"{size[0]:5}/{size[1]} {millions(size, 1000):9} "
-          f"{millions(size, 0):10}")
-assert millions(("base", 16), 0) == 86
-assert millions(("large", 32), 1000) == 307
-assert millions(("huge", 14), 1000) == 632
+published = {
+    ("tiny", 16): 5_717_416, ("small", 16): 22_050_664,
+    ("base", 32): 88_224_232, ("base", 16): 86_567_656,
+    ("large", 32): 306_535_400, ("large", 16): 304_326_632,
+    ("huge", 14): 632_045_800,
+}
+bare = {size: sum(parameters(size, K=0).values())
+        for size in published}
+print("          with a head  without")
+for (name, patch), count in published.items():
+    assert count == sum(parameters((name, patch)).values())
+    config = ViTConfig.named(name, patch_size=patch)
+    assert count == cost(config).parameters
+    print(f"{name:5}/{patch}  {count:11,}"
+          f"{bare[name, patch] / 1e6:6.0f} million")
+assert round(bare["base", 16] / 1e6) == 86
+assert round(published["large", 32] / 1e6) == 307
+assert round(published["huge", 14] / 1e6) == 632
 
 # %% [markdown]
 # All three are there, though not in one column: 86 is B/16 without its
-# head, 307 is L/32 with it. Note how little the patches change: smaller
-# patches have smaller projections and more positions, and both are minor.
+# head, 307 is L/32 with it. The size of the patches matters little here:
+# smaller ones have a smaller projection and more positions, and both are
+# minor.
 #
 # ## Counting multiply-adds
 #
-# Time is another matter. It is spent in matrix products. A product of
-# $(n, k)$ and $(k, m)$ takes $nkm$ multiplications, each with an addition:
-# that many *multiply-adds*. For one image, a block takes
+# Time is another matter. Most of it is spent in matrix products. A product
+# of $(n, k)$ and $(k, m)$ takes $nkm$ multiplications, each with an
+# addition: that many *multiply-adds*. For one image, a block takes
 #
 # $$
 # \underbrace{N \cdot 4 D^2}_{\text{projections}}
@@ -422,7 +416,7 @@ def multiply_adds(size, image=224, C=3, K=1000):
     }
 
 
-for size in counted:
+for size in published:
     config = ViTConfig.named(size[0], patch_size=size[1])
     total = sum(multiply_adds(size).values())
     assert total == cost(config).multiply_adds
@@ -430,9 +424,14 @@ for size in counted:
 
 # %% [markdown]
 # With patches of 32 pixels instead of 16, *base* has more parameters and
-# takes a quarter of the time. Where both are spent:
+# takes a quarter of the multiply-adds. Where both are spent:
 
 # %%
+ratio = sum(multiply_adds(("base", 32)).values()) / sum(
+    multiply_adds(("base", 16)).values()
+)
+assert published["base", 32] > published["base", 16]
+assert 0.24 < ratio < 0.26
 rows = [
     ("parameters", parameters(("base", 16))),
     ("multiply-adds,\n224 pixels", multiply_adds(("base", 16))),
@@ -443,38 +442,35 @@ kinds = [
     ("projections", style.ORANGE), ("looking", style.VERMILION),
     ("MLP", style.BLUE), ("norms", style.GREY), ("head", style.GREY),
 ]
-figure, axis = style.new_figure(7.3, 2.5)
+shares = {}
+figure, axis = style.new_figure(5.8, 2.7)
 for place, (_, parts) in enumerate(rows):
     left, total = 0, sum(parts.values())
     for kind, colour in kinds:
         share = 100 * parts.get(kind, 0) / total
+        shares[place, kind] = share
         axis.barh(place, share, left=left, color=colour,
                   edgecolor="white")
-        if share > 4.5:
-            on_dark = colour != style.ORANGE
-            axis.text(left + share / 2, place, f"{kind}\n{share:.0f} %",
-                      ha="center", va="center", fontsize=8,
-                      color="white" if on_dark else "black")
+        if share > 3:
+            on_bar = "white" if colour == style.BLUE else "black"
+            narrow = share < 10
+            axis.text(left + share / 2, place + 0.5 * narrow,
+                      f"{kind} {share:.0f} %" if narrow else
+                      f"{kind}\n{share:.0f} %", ha="center",
+                      va="center", fontsize=9,
+                      color="black" if narrow else on_bar)
         left += share
 axis.set_yticks(range(3), [name for name, _ in rows])
-axis.set_ylim(2.5, -0.5)
+axis.set_ylim(2.6, -0.5)
 axis.set_xlim(0, 100)
 axis.set_xlabel("share in B/16, %")
 axis.grid(False)
-axis.set_title("Looking has no weights, but large images make it dear");
-
-# %%
-share = parameters(("base", 16))["MLP"] / counted["base", 16]
-looking = multiply_adds(("base", 16))
-at_224 = looking["looking"] / sum(looking.values())
-looking = multiply_adds(("base", 16), 1024)
-at_1024 = looking["looking"] / sum(looking.values())
-print(f"MLP {share:.0%} of the parameters; looking {at_224:.1%} of "
-      f"multiply-adds at 224 pixels, {at_1024:.0%} at 1024")
-assert 0.64 < share < 0.67 and at_224 < 0.05 and at_1024 > 0.4
+axis.set_title("Looking is cheap, until images are large")
+assert shares[0, "MLP"] > 60
+assert shares[1, "looking"] < 5 and shares[2, "looking"] > 40
 
 # %% [markdown]
-# ### A check against the paper's electricity bill
+# ### A check against the paper's own bill
 #
 # The paper's Table 6 says how much computing each training took, in
 # *exaFLOPs*, $10^{18}$ operations. We should be able to predict it. A
@@ -482,7 +478,8 @@ assert 0.64 < share < 0.67 and at_224 < 0.05 and at_1024 > 0.4
 # since each matrix product has two gradients, each a product of the same
 # size (chapter 1). So training costs $3 \cdot 2$ operations for each
 # multiply-add, for each of the 303 million images of the data set JFT, for
-# each *epoch*, as a pass over all images is called.
+# each *epoch*, as a pass over all images is called. (They are of 224 x 224
+# pixels. That JFT has more classes than 1,000 matters little.)
 
 # %%
 table_6 = [  # size, epochs, exaFLOPs
@@ -498,35 +495,47 @@ for size, epochs, published in table_6:
     assert abs(predicted / published - 1) < 0.025
 
 # %% [markdown]
-# Three terms for each block tell, to within 2.5 %, the cost of experiments
-# of which the largest kept its authors' machines busy for 2,500 days of one
-# core of theirs (the paper's Table 2). Now you can say before you start
-# whether yours will be done by tomorrow.
+# Three terms for each block tell the cost to within 2.5 %. The largest of
+# these trainings took 2,500 days of one core of its authors' machines, says
+# the paper's Table 2. Such things one wants to know before one starts.
 #
 # ## How large should the first weights be?
 #
 # Training starts from random weights. How large should they be? Take one
-# number of a linear layer's output, $y = \sum_{i=1}^{n} x_i w_i$, with $n$
-# inputs. If the weights are independent, with mean 0, the variances of the
-# products add up:
+# number of a linear layer's output, $y = \sum_i x_i w_i$ with $n$ inputs.
+# Its square is
 #
 # $$
-# \mathrm{Var}(y) = n \cdot \mathrm{Var}(w) \cdot \overline{x^2}
+# y^2 = \sum_i x_i^2\, w_i^2 + \sum_{i \neq j} x_i x_j\, w_i w_j .
 # $$
 #
-# where $\overline{x^2}$ is the mean of the squares of the inputs. To keep
-# numbers at their size we need $\mathrm{Var}(w) = 1/n$. Backwards the
-# gradients pass through the transposed matrix, and by the same reckoning
-# need $1/m$, with $m$ the number of outputs. Xavier Glorot and Yoshua
-# Bengio took the middle:
+# Draw the weights many times, each without regard to the others and as
+# often positive as negative. In the mean over all draws, the products $w_i
+# w_j$ of two different weights cancel out. The squares $w_i^2$ do not:
+# their mean is the variance of the weights, $\mathrm{Var}(w)$. So
+#
+# $$
+# \begin{aligned}
+# \text{mean of } y^2
+# &= \mathrm{Var}(w) \sum_i x_i^2 \\
+# &= n \cdot \mathrm{Var}(w) \cdot \langle x^2 \rangle
+# \end{aligned}
+# $$
+#
+# with $\langle x^2 \rangle$ the mean square of the inputs. To keep numbers
+# at their size we need $\mathrm{Var}(w) = 1/n$. Backwards the gradients pass
+# through the transposed matrix, and by the same reckoning need $1/m$, with
+# $m$ the number of outputs. Xavier Glorot and Yoshua Bengio took the
+# middle:
 #
 # $$
 # \mathrm{Var}(w) = \frac{2}{n + m}
 # $$
 #
-# Numbers spread evenly from $-a$ to $a$ have the variance $a^2 / 3$, so
-# one draws from $a = \sqrt{6 / (n + m)}$. ViT does this for all matrices in
-# its blocks (*Xavier uniform*).
+# Numbers spread evenly from $-a$ to $a$ have the mean square
+# $\frac{1}{2a} \int_{-a}^{a} w^2\, dw = a^2 / 3$. So one draws with $a =
+# \sqrt{6 / (n + m)}$. This is called *Xavier uniform*, and ViT does it for
+# the matrices in its blocks.
 
 # %%
 model = ViT(ViTConfig.named("tiny"))
@@ -540,8 +549,8 @@ assert abs(weight.data.var() / (2 / (n + m)) - 1) < 0.02
 # What if one gets it wrong by a little? Below, 24 square linear layers in
 # a row, with nothing between them, and weights that are 0.7, 1 or 1.4
 # times as large as they should be. And beside it, 24 blocks of a ViT, with
-# *all* the blocks' weights 0.7, 1, 1.4 and even 5 times as large. By *size*
-# we mean the root of the mean square. Guess both pictures first.
+# *all* matrices of the blocks 0.7, 1, 1.4 and even 5 times as large. By
+# *size* we mean the root of the mean square. Guess both pictures first.
 
 # %%
 DEPTH = 24
@@ -562,17 +571,13 @@ def chain(scale, width=64):
     return sizes
 
 
-def deep_nano():
-    """A nano of 24 blocks, for 28 x 28 grey images."""
-    return ViT(ViTConfig.named(
+def stream(scale):
+    """The size of the stream after each of a nano's 24 blocks."""
+    config = ViTConfig.named(
         "nano", image_size=28, patch_size=7, channels=1, classes=10,
         depth=DEPTH,
-    ), seed=0, embedding_std=1.0)
-
-
-def stream(scale):
-    """The size of the stream after each of 24 blocks."""
-    model = deep_nano()
+    )
+    model = ViT(config, seed=0, embedding_std=1.0)
     for block in model.blocks:
         for weight in block.parameters():
             if weight.ndim == 2:
@@ -594,7 +599,7 @@ grey = normalise(train.images[:16])
 chains = {scale: chain(scale) for scale in (0.7, 1, 1.4)}
 streams = {scale: stream(scale) for scale in (0.7, 1, 1.4, 5)}
 
-figure, axes = style.new_figure(7.5, 3, 1, 2, sharey=True)
+figure, axes = style.new_figure(6.2, 3, 1, 2, sharey=True)
 colours = {0.7: style.ORANGE, 1: style.BLUE, 1.4: style.VERMILION,
            5: style.PURPLE}
 for axis, lines in zip(axes, (chains, streams)):
@@ -605,10 +610,11 @@ for axis, lines in zip(axes, (chains, streams)):
                   color=colours[scale])
     axis.set_xlim(0, DEPTH + 4)
     axis.set_xticks(range(0, DEPTH + 1, 6))
+axes[0].set_ylim(3e-5, 2e4)
 axes[0].set_ylabel("size")
 axes[0].set_xlabel("linear layers passed")
 axes[1].set_xlabel("blocks passed")
-axes[0].set_title("A bare chain forgives nothing")
+axes[0].set_title("A bare chain forgives little")
 axes[1].set_title("Residual + norm forgive a lot");
 
 # %%
@@ -623,22 +629,26 @@ assert streams[0.7][-1] > 1 and streams[5][-1] < 1000
 # In the chain each factor is multiplied with all the others. In the stream,
 # the norm at the start of each branch takes away whatever size has come
 # about, so each branch adds about as much as the last, and sums grow
-# slowly: if the branches' contributions are independent, variances add
-# up, and the size grows as $\sqrt{l}$.
+# slowly. If the branches have nothing to do with each other, their products
+# cancel out as above, and the mean squares add up: each block adds about
+# the same to the *square* of the size.
 
 # %%
-l = np.arange(1, DEPTH + 1)
-growth = np.array(streams[1][1:]) / np.sqrt(l)
-print(growth[[0, 5, 11, 23]].round(2))
-assert growth.max() < 2 * growth.min()
+squares = np.array(streams[1]) ** 2
+added = np.diff(squares).reshape(4, 6).mean(axis=1)
+print("added to the square, by six blocks each:", added.round(2))
+assert added.max() < 4 * added.min()
 
 # %% [markdown]
+# Nearly so. The later ones add somewhat more, so they do have to do with
+# each other. It is a sum all the same, and not a product.
+#
 # ### Why random at all?
 #
 # Could we save ourselves the trouble, and start with all weights equal?
 # Then all hidden numbers of an MLP would be equal, and get equal
-# gradients, and stay equal for ever: a model of width 192 that is as good
-# as one of width 1.
+# gradients, and stay equal for ever: 192 of them would be worth no more
+# than one.
 
 # %%
 width, hidden = 8, 32
@@ -660,9 +670,9 @@ assert w1.data[0, 0] != 0.1
 # ## An experiment: who needs what?
 #
 # Four kinds of block: as it is; post-norm; with norms but no residual; and
-# with residuals but no norm. Each is a small change. (tinyvit's models ask
-# their last block for the class token's vector only: `asking` says how
-# many vectors go on. It saves time and changes nothing.)
+# with residuals but no norm. Each is a small change. (As in chapter 4,
+# `asking` says how many vectors go on: of the last block only the class
+# token's.)
 
 # %%
 class PostNorm(EncoderBlock):
@@ -693,7 +703,7 @@ KINDS = {
 
 
 def nano_of(kind, depth, seed=0):
-    """A nano whose blocks are of this kind."""
+    """A nano whose blocks are all of one kind."""
     config = ViTConfig.named(
         "nano", image_size=28, patch_size=7, channels=1, classes=10,
         depth=depth,
@@ -745,7 +755,7 @@ def gradient_by_block(kind, depth=DEPTH):
 
 
 at_start = {kind: gradient_by_block(kind) for kind in KINDS}
-figure, axes = style.new_figure(7.5, 3, 1, 2)
+figure, axes = style.new_figure(6.4, 3, 1, 2)
 blocks = np.arange(1, DEPTH + 1)
 for kind, (_, colour) in KINDS.items():
     axes[0].semilogy(blocks, at_start[kind], color=colour)
@@ -755,7 +765,7 @@ for kind, (_, colour) in KINDS.items():
                      va="bottom" if kind == "no residual" else "top")
 axes[0].text(12, 1e20, "no norm", color=style.VERMILION)
 axes[0].text(3, 1e3, "the other three", color=style.GREY)
-axes[1].set_xlim(0, DEPTH + 12)
+axes[1].set_xlim(0, DEPTH + 16)
 axes[1].set_ylim(0)
 for axis in axes:
     axis.set_xticks([1, 6, 12, 18, 24])
@@ -773,19 +783,18 @@ for kind in ("pre-norm", "post-norm", "no residual"):
     assert 0.2 < at_start[kind][0] / at_start[kind][-1] < 20
 
 # %% [markdown]
-# Without norms each branch is as large as the stream that it reads, the
-# stream grows by a factor in each block, and the gradient explodes. But the
-# others surprise. Post-norm's gradients are somewhat larger than
-# pre-norm's, but vary as little from block to block. And without residuals
-# nothing vanishes: the norms repair at each step what the matrices have
-# done. If gradients at the start were all that counts, we would have to
-# call all three healthy.
+# Without norms a branch grows with the stream that it reads, the stream
+# grows by a factor in each block, and the gradient explodes. But the others
+# surprise. Post-norm's gradients are larger than pre-norm's, but neither
+# vanish nor explode. And without residuals nothing vanishes, either: the
+# norms repair at each step what the matrices have done. If gradients at the
+# start were all that counts, we would have to call all three healthy.
 #
-# Let us ask another question. The gradient says what happens if *one*
-# weight moves a bit. In a training step *all* of them move. So nudge every
+# Let us ask another question. A gradient speaks of tiny changes. A step of
+# training moves *all* weights at once, and not so little. So nudge every
 # weight of every block by 0.001, up or down at random, and see how far the
-# answer moves. (That is about how far a step of training moves each
-# weight; chapter 6 says why.)
+# answer moves. (That is about how far a step of training moves each weight;
+# chapter 6 says why.)
 
 # %%
 def movement(kind, depth, seed, nudge=0.001):
@@ -813,7 +822,7 @@ moved = {
     ]
     for kind in ("pre-norm", "post-norm", "no residual")
 }
-figure, axis = style.new_figure(6, 2.8)
+figure, axis = style.new_figure(5.8, 2.8)
 for kind, far in moved.items():
     axis.plot(depths, far, color=KINDS[kind][1], marker="o")
     axis.text(depths[-1] + 0.7, far[-1], kind, color=KINDS[kind][1],
@@ -829,30 +838,34 @@ axis.set_title("Without pre-norm, deep models are nervous");
 for kind, far in moved.items():
     print(f"{kind:11} {far[-1] / moved['pre-norm'][-1]:4.1f} times as "
           f"far as pre-norm; 2 to 32 blocks: x {far[-1] / far[0]:.1f}")
+grows = {kind: far[-1] / far[0] for kind, far in moved.items()}
 assert moved["no residual"][-1] > 5 * moved["pre-norm"][-1]
+assert moved["post-norm"][-1] > 2 * moved["pre-norm"][-1]
 if not fast:
-    assert moved["post-norm"][-1] > 3 * moved["pre-norm"][-1]
-    grows = {kind: far[-1] / far[0] for kind, far in moved.items()}
-    assert grows["pre-norm"] < grows["post-norm"] < grows["no residual"]
+    assert 3 < grows["post-norm"] < 5
+    assert np.log(64) / np.log(4) < grows["pre-norm"] ** 2
+    assert grows["pre-norm"] < grows["post-norm"]
+    assert grows["no residual"] > 2 * grows["post-norm"]
 
 # %% [markdown]
 # Here is a difference, and it grows with depth. In pre-norm the stream
 # grows, and so a branch is an ever smaller part of it: if all branches
 # write equally much, the square of the $i$-th is about one part in $i$. The
-# errors of all together are like $1 + \tfrac12 + \tfrac13 + \dots$, which
-# hardly grows. In post-norm each sum is brought back to size 1: what came
-# along the stream shrinks, and each branch, the hundredth as well as the
-# first, is as large a part of it as the stream itself. So each adds as
-# large an error, for the next to read. (Liu et al., below, prove it: the
-# mean square of the movement grows with the logarithm of the depth in
-# pre-norm, with the depth itself in post-norm. From 2 to 32 blocks that
-# makes a root of 16, which is 4, for post-norm. Look above.)
+# squares of their errors add up like $1 + \tfrac12 + \tfrac13 + \dots$, ever
+# more slowly. In post-norm each sum is brought back to size 1: what came
+# along the stream shrinks, and each branch, the last as well as the first,
+# is as large a part of it as the stream itself. So each adds as large an
+# error, for the next to read. (Liu et al., below, derive, in a simplified
+# model, that the mean square of the movement grows with the logarithm of
+# the depth in pre-norm, and with the depth itself in post-norm. From 2 to
+# 32 blocks that makes a root of 16, which is 4, for post-norm: look above.
+# Our pre-norm grows by less, if not as little as a logarithm.)
 #
 # ## Does it matter?
 #
 # Now train them, each with twelve blocks, for 150 steps, with the recipe of
-# chapter 0. **Guess** which will learn. With pre-norm and post-norm we do it
-# twice, from different first weights. And one extra: post-norm with a third
+# chapter 0. **Guess** which will learn. Pre-norm and post-norm we train
+# twice, from different first weights, and post-norm once more with a third
 # of the *learning rate*, the factor that says how long each step is.
 
 # %%
@@ -867,7 +880,7 @@ from tinyvit.training import (
 STEPS = 10 if fast else 150
 
 
-def train_nano(kind, peak=3e-3, seed=0):
+def train_nano(kind, peak=3e-3, seed=1):
     """The loss at each step, with twelve blocks."""
     model = nano_of(kind, 2 if fast else 12, seed)
     recipe = Recipe(batch_size=64, beta2=0.98, weight_decay=0.2)
@@ -888,7 +901,7 @@ def train_nano(kind, peak=3e-3, seed=0):
 
 runs = {kind: train_nano(kind) for kind in KINDS}
 for kind in ("pre-norm", "post-norm"):
-    runs[kind + ", again"] = train_nano(kind, seed=1)
+    runs[kind + ", again"] = train_nano(kind, seed=4)
 runs["post-norm, a third"] = train_nano("post-norm", peak=1e-3)
 final = {kind: np.mean(losses[-20:]) for kind, losses in runs.items()}
 for kind, loss in final.items():
@@ -899,43 +912,44 @@ def smooth(values, over=1 if fast else 15):
     return np.convolve(values, np.ones(over) / over, mode="valid")
 
 
-figure, axis = style.new_figure(7, 3)
+figure, axis = style.new_figure(6.2, 3.2)
 for kind, losses in runs.items():
     colour = KINDS[kind.split(",")[0]][1]
     axis.plot(smooth(losses), color=colour,
               linestyle="--" if "third" in kind else "-")
 end = len(smooth(losses))
 for text, height, kind in [
-    ("pre-norm, twice", final["pre-norm"], "pre-norm"),
-    ("post-norm, lucky start", 1.28, "post-norm"),
-    ("(dashed: a third\n of the rate)", 0.95, "post-norm"),
+    ("pre-norm, twice", 0.62, "pre-norm"),
+    ("post-norm with a\n third of the rate", 1.08, "post-norm"),
 ]:
     axis.text(end, height, " " + text, va="center",
               color=KINDS[kind][1])
-axis.text(end, 2.3, " post-norm, unlucky start;\n the other two",
+axis.text(end, 2.3, " post-norm, twice,\n and the other two",
           color=style.GREY, va="center")
-axis.set_xlim(0, end * 1.3)
+axis.set_xlim(0, end * 1.4)
 axis.set_ylim(0, 2.6)
 axis.set_xlabel("step")
 axis.set_ylabel("loss (mean over 15 steps)")
-axis.set_title("Twelve blocks: only pre-norm can be relied on");
+axis.set_title("Twelve blocks: only pre-norm takes long steps");
 
 # %%
 if not fast:
-    assert max(final["pre-norm"], final["pre-norm, again"]) < 0.8
-    for kind in ("post-norm, again", "no residual", "no norm"):
-        assert final[kind] > 2.2
-    assert 1 < final["post-norm"] < 1.6
-    assert 0.8 < final["post-norm, a third"] < 1.6
+    slowest = max(final["pre-norm"], final["pre-norm, again"])
+    assert slowest < 1
+    assert slowest + 0.2 < final["post-norm, a third"] < 1.5
+    for kind in ("post-norm", "post-norm, again", "no residual",
+                 "no norm"):
+        assert final[kind] > 1.7
 
 # %% [markdown]
-# Pre-norm learns, both times. Without residual or without norm there is
-# nothing but guessing, a loss of $\ln 10 \approx 2.30$. And post-norm is a
-# lottery: one start learns something, the other nothing, and nobody could
-# have told from their gradients. With smaller steps it does learn, as the
-# first Transformers did, with patience and a long *warm-up*, of which
-# chapter 6 tells. Pre-norm takes the large steps, and that is why ViT has
-# it.
+# Pre-norm learns, both times. Without residuals or without norms there is
+# little but guessing, a loss of $\ln 10 \approx 2.30$. And post-norm,
+# whose gradients looked so well, gets no further: at this rate its steps
+# are too long for it. (Not from every start. Some runs do learn something,
+# and which ones can hang on how a processor rounds. Try other seeds.) With
+# smaller steps it does learn, as the first Transformers did, with patience
+# and a long *warm-up*, of which chapter 6 tells. Pre-norm takes the large
+# steps, and ViT has it.
 #
 # ## What goes wrong: zeros
 #
@@ -1018,11 +1032,13 @@ def looking_dominates(D, M):
     return 2 * D + M + 1  # divided by 2 N D: N > 2 D + M
 
 
+assert looking_dominates(768, 3072) == 4609 > (1000 // 16) ** 2
 check_looking_dominates(looking_dominates);
 
 # %% [markdown]
-# For *base* that is 4,609 vectors: an image of more than a thousand pixels
-# a side. Below it, the famous $N^2$ is not the problem.
+# For *base*, with $D = 768$ and $M = 3072$, that is 4,609 vectors, the
+# patches of an image of more than a thousand pixels a side. Below it, the
+# famous $N^2$ is not the problem.
 #
 # ### Exercise 5.2: a block that does nothing, yet
 #
@@ -1052,8 +1068,8 @@ def check_quieten(quieten):
     z = Tensor(np.random.default_rng(5).normal(size=(2, 5, D)))
     out = encoder_block(z, w, HEADS)
     if not np.array_equal(out.data, z.data):
-        print("Not yet: z is changed. What a branch adds is the output "
-              "of its last linear layer, and that has a bias as well.")
+        print("Not yet: z is changed. What each branch adds is the "
+              "output of its last layer, which has a bias as well.")
         return False
     found = gradients(out, list(w.values()), np.ones(out.shape))
     moves = {name: np.any(dw) for name, dw in zip(w, found)}
