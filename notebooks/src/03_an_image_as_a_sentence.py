@@ -540,6 +540,18 @@ if not fast:
     assert near > others + 0.15 and mirror > others + 0.05
 
 # %% [markdown]
+# Positions need not be learned. The Transformer of 2017 had *sinusoidal*
+# ones: each of the $D$ numbers is a sine or a cosine wave, here along the
+# rows or along the columns of the grid, and each wave has its own length.
+# Short waves tell neighbours apart, long ones say where on the whole. These
+# vectors stay as they are, and near ones are alike from the start:
+
+# %%
+near, _, others = likeness_of(nano("sinusoidal", patch_size=4))
+print(f"neighbours {near:+.2f}, other far ones {others:+.2f}")
+assert near > 0.5 > 0 > others
+
+# %% [markdown]
 # ## What goes wrong
 #
 # The axes of an image are easily mixed up, and nothing complains. Here is
@@ -745,8 +757,7 @@ check_tokens(mean_of_tokens, shuffled_tokens);
 #   (class token or mean) and D.4 (kinds of position embedding).
 # - Vaswani et al. (2017),
 #   [arXiv:1706.03762](https://arxiv.org/abs/1706.03762), section 3.5: the
-#   *sinusoidal* positions: waves of sine and cosine, fixed and not
-#   learned. `ViTConfig(position_embedding="sinusoidal")` has them.
+#   sinusoidal positions.
 # - `tinyvit/nn/patch_embedding.py` and `tinyvit/models/position.py`.
 #
 # Next: [attention](04_attention.ipynb).
