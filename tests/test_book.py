@@ -177,12 +177,15 @@ def test_the_epub_has_its_mathematics_as_mathml(tmp_path):
         pages = {name: book.read(name).decode() for name in book.namelist() if name.endswith(".xhtml")}
     for notebook in NOTEBOOKS:
         assert f"chapters/{notebook.stem}.xhtml" in pages
+    listed = set(re.findall(r'href="([^"#]+)"', pages["nav.xhtml"]))
+    assert set(pages) - {"nav.xhtml"} == listed, "the list of contents names each page"
     for name, text in pages.items():
         prose = re.sub(r"<(pre|code)\b.*?</\1>", "", text, flags=re.S)
         assert not re.search(r"\\[a-zA-Z(\[]|\$\$", prose), f"raw TeX in {name}"
         assert ("<math " in text) == bool(re.search(rf'href="{name}"[^>]* properties="mathml"', contents)), name
         assert "<script" not in text
     assert pages["derivations/softmax.xhtml"].count("<math ") > 10
+    assert "mathvariant=" not in re.sub(r'mathvariant="normal"', "", "".join(pages.values())), "few devices know it"
 
 
 def test_what_the_book_changes_in_a_notebook():
@@ -203,6 +206,7 @@ def test_a_docstring_is_text():
     assert escape("a * b, |x|, dx_ and **it**") == r"a \* b, \|x\|, dx\_ and \*\*it\*\*"
     assert escape("``a * b`` and :func:`x_`") == "``a * b`` and :func:`x_`"
     assert escape("x -> y; --device, not ``--all``") == "x → y; ``--device``, not ``--all``"
+    assert escape("channels: C.") == r"channels: \C."
 
 
 def test_a_page_of_the_reference_reads_as_the_docstring(site):

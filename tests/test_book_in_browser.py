@@ -37,6 +37,9 @@ def settled(page) -> None:
 
 
 TOO_WIDE = "document.documentElement.scrollWidth - window.innerWidth"
+CUT_OFF = """() => [...document.querySelectorAll('p mjx-container:not([display="true"]) > svg')]
+  .filter((one) => !one.closest("table, details") && one.getBoundingClientRect().right > window.innerWidth)
+  .map((one) => one.closest("p").textContent.slice(0, 80))"""
 RAW_TEX = r"""() => {
   const walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
   const found = [];
@@ -74,6 +77,7 @@ def test_every_page_loads_by_itself_and_fits_the_window(site, browser):
         for size in DESK, PHONE:
             page.set_viewport_size(size)
             assert page.evaluate(TOO_WIDE) <= 0, f"{name} is wider than {size['width']} px"
+        assert page.evaluate(CUT_OFF) == [], f"{name}: formulas in a line, cut off on a phone"
         assert page.evaluate(RAW_TEX) == [], f"raw TeX in {name}"
         formulas = page.locator(".math").count()
         assert page.locator("mjx-container").count() >= formulas, f"{name}: formulas not typeset"

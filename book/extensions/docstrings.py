@@ -9,6 +9,8 @@ MARKUP = re.compile(r"([*|\\]|(?<=\w)_(?=\W|$))")
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")  # of a command; outside of code two hyphens would become a dash
 
+ITEM = re.compile(r"(?<=: )(?=[A-Za-z]\.$)")  # a single letter as an explanation, which is no list's first item
+
 COLON = "\ue000"  # stands for a colon that napoleon must not read: it would take the words before it for a type
 WITHOUT_TYPES = ("attribute", "data", "property")
 
@@ -19,7 +21,7 @@ NAMELESS = re.compile(r"<module '([\w.]+)'[^>]*>|<factory>")
 def escape(line: str) -> str:
     """A docstring's line in which nothing but literals and roles has a meaning."""
     parts = LITERAL.split(line)
-    return "".join(part if number % 2 else plain(part) for number, part in enumerate(parts))
+    return ITEM.sub(r"\\", "".join(part if number % 2 else plain(part) for number, part in enumerate(parts)))
 
 
 def plain(text: str) -> str:

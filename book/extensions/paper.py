@@ -9,7 +9,13 @@ LABELS = re.compile(r"<summary[^>]*>\s*<p class=\"collapsed[^>]*>Show (.*?)</p>.
 
 
 class EpubBuilder(Epub3Builder):
-    """Sphinx's builder, whose list of contents also says which pages hold MathML, as EPUB 3 demands."""
+    """Sphinx's builder, whose contents name each page, and whose manifest says which hold MathML, as EPUB 3 demands."""
+
+    def get_toc(self) -> None:
+        super().get_toc()
+        for line in self.refnodes:
+            if "#" not in line["refuri"]:  # a page, and not a section of one
+                line["level"] = min(line["level"], self.config.epub_tocdepth)
 
     def build_content(self) -> None:
         for style in (self.outdir / "_static").glob("mystnb*.css"):  # see simplify
