@@ -170,6 +170,14 @@ def test_the_alphabet_is_kept(page, entry):
     assert found == sorted(found, key=str.casefold)
 
 
+def test_the_bibliography_has_what_the_chapters_cite():
+    works = (BOOK / "bibliography.md").read_text(encoding="utf-8")
+    chapters = "".join(path.read_text(encoding="utf-8") for path in NOTEBOOKS)
+    cited = set(re.findall(r"arxiv\.org/abs/([\d.]+\d)", chapters))
+    assert len(cited) > 20
+    assert {number for number in cited if f"arXiv:{number}" not in works} == set()
+
+
 def test_the_epub_has_its_mathematics_as_mathml(tmp_path):
     with zipfile.ZipFile(build("epub", tmp_path)) as book:
         assert book.testzip() is None
@@ -196,6 +204,14 @@ def test_what_the_book_changes_in_a_notebook():
     assert relink("[p](https://a.org/x) ![i](x.png)", names) == "[p](https://a.org/x) ![i](x.png)"
     assert relink("[notation](../book/notation.md)", names) == "[notation](../notation.md)"
     assert relink("[`vit.py`](../tinyvit/models/vit.py)", names) == "{py:mod}`vit.py <tinyvit.models.vit>`"
+    assert relink("`tinyvit/nn/mlp.py`, `tinyvit/nn/`", names) == (
+        "{py:mod}`tinyvit/nn/mlp.py <tinyvit.nn.mlp>`, {py:mod}`tinyvit/nn/ <tinyvit.nn>`"
+    )
+    assert (
+        relink("`tinyvit/kernels/gpu/layer_norm.cu`, `mlp.py`", names)
+        == "`tinyvit/kernels/gpu/layer_norm.cu`, `mlp.py`"
+    )
+    assert relink("`book/derivations`", names) == "[`book/derivations`](../derivations/index.md)"
     assert title_drawn_by('axis.set_title("Less wrong\\nwith time")') == "Less wrong with time"
     assert title_drawn_by("axis.set_title(name)") == ""
 

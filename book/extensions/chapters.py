@@ -15,6 +15,10 @@ FOLDED = {
 FIGURE = re.compile(r"<!-- interactive: ([a-z-]+) -->")
 
 
+# A file or folder of the project, named in the text as code; in a link's words it is no match.
+PLACE = re.compile(r"(?<![`\[])`(tinyvit/[\w/]+?|book/derivations)(?:\.py|/)?`(?!`)")
+
+
 def copy_chapters(notebooks: Path, target: Path) -> None:
     """Write each of ``notebooks``/NN_name.ipynb to ``target``, and remove what is no longer there."""
     sources = {path.name: path for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))}
@@ -63,7 +67,7 @@ def for_the_book(notebook: dict, number: int, names: set[str]) -> dict:
 
 
 def relink(markdown: str, names: set[str]) -> str:
-    """Links to other files as they are right for a page in book/chapters/."""
+    """Links to other files as they are right for a page in book/chapters/, and links where a file is only named."""
 
     def link(match: re.Match) -> str:
         words, target = match.groups()
@@ -79,7 +83,15 @@ def relink(markdown: str, names: set[str]) -> str:
             return f"{{py:mod}}`{words.strip('`')} <{module}>`"
         return words
 
-    return re.sub(r"(?<!!)\[([^\]]+)\]\(([^()\s]+)\)", link, markdown)
+    def place(match: re.Match) -> str:
+        words, path = match[0].strip("`"), match[1]
+        if path == "book/derivations":
+            return f"[{match[0]}](../derivations/index.md)"
+        there = Path(__file__).parents[2] / path
+        is_module = there.with_suffix(".py").exists() if words.endswith(".py") else (there / "__init__.py").exists()
+        return f"{{py:mod}}`{words} <{path.replace('/', '.')}>`" if is_module else match[0]
+
+    return PLACE.sub(place, re.sub(r"(?<!!)\[([^\]]+)\]\(([^()\s]+)\)", link, markdown))
 
 
 def title_drawn_by(code: str) -> str:
