@@ -57,6 +57,7 @@ napoleon_use_rtype = False
 add_module_names = False
 toc_object_entries = False  # the contents name modules, not each function
 viewcode_line_numbers = True
+viewcode_follow_imported_members = False  # its links back would lead to names that are not on the page
 
 mathjax3_config = {
     # No menu: what it offers would have to be loaded from somewhere.

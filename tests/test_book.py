@@ -84,6 +84,26 @@ def test_a_figure_to_play_with_stands_where_the_notebook_wants_one(site, noteboo
             assert (page.parent / attributes["src"].partition("?")[0]).exists()
 
 
+def test_no_link_within_the_site_is_dead(site):
+    pages = {page: Elements(page).found for page in site.rglob("*.html") if "_static" not in page.parts}
+    places = {
+        page: {attributes[key] for _, attributes in found for key in ("id", "name") if attributes.get(key)}
+        for page, found in pages.items()
+    }
+    links = 0
+    for page, found in pages.items():
+        for tag, attributes in found:
+            link = attributes.get("href") or ""
+            if tag != "a" or not link or re.match(r"[a-z]+:", link):
+                continue
+            links += 1
+            file, _, place = link.partition("#")
+            target = (page.parent / file.partition("?")[0]).resolve() if file else page
+            assert target.exists(), f"{page.name}: {link}"
+            assert not place or place in places[target], f"{page.name}: {link}"
+    assert links > 1000
+
+
 def test_nothing_is_loaded_from_elsewhere(site):
     for page in site.rglob("*.html"):
         for tag, attributes in Elements(page).found:
