@@ -434,7 +434,9 @@ if not fast:
 # %% [markdown]
 # To the bag nothing has happened. The model with positions gets worse, the
 # more patches are moved. It has to: what helps it with whole images
-# misleads it with these. Look at some of them:
+# misleads it with these. Look at some of them, in order and with all
+# patches moved, and at what the models without positions (none) and with
+# learned ones say:
 
 # %%
 chosen = [10, 11, 12, 13, 14]
@@ -454,18 +456,17 @@ for column, index in enumerate(chosen):
         axis.axis("off")
     axes[0, column].set_title(test.class_names[test.labels[index]])
     bag, placed = (test.class_names[a[column]] for a in answers)
-    axes[1, column].set_title(f"bag: {bag}\nplace: {placed}",
+    axes[1, column].set_title(f"none: {bag}\nlearned: {placed}",
                               fontsize=9)
 
 # %% [markdown]
 # ## What does a learned position look like?
 #
-# Nobody tells the model that patch 5 lies below patch 1. It has to find
-# out, from what patches have to do with each other. To see whether it does,
+# Nobody tells the model which patch lies below which. It has to find that
+# out from what patches have to do with each other. To see whether it does,
 # we take smaller patches, 7 x 7 of them, and let the position vectors start
-# as nearly nothing: random numbers of size 0.02, as in the paper. (In the
-# models above they began with size 2, which learns faster in a short
-# training.)
+# as nearly nothing: random numbers of size 0.02, as in the official code.
+# (In the models above they began with size 2, for a short training.)
 #
 # Then compare each position's vector with all others. The *cosine
 # similarity* of two vectors is 1 if they point in the same direction, 0 if
