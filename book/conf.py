@@ -17,7 +17,7 @@ language = "en"
 version = release = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 # What is made from elsewhere, each time, and never committed.
-copy_chapters(HERE.parent / "notebooks", HERE / "chapters")
+copy_chapters(HERE.parent / "notebooks", HERE / "chapters", HERE / "derivations")
 write_api_pages(HERE.parent / "tinyvit", HERE / "api")
 
 extensions = [

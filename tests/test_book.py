@@ -104,6 +104,16 @@ def test_no_link_within_the_site_is_dead(site):
     assert links > 1000
 
 
+def test_chapters_and_derivations_refer_to_each_other(site):
+    linked = 0
+    for page in DERIVATIONS:
+        for chapter in re.findall(r"\(\.\./chapters/(\w+)\.ipynb\)", page.read_text(encoding="utf-8")):
+            there = (site / "chapters" / f"{chapter}.html").read_text(encoding="utf-8")
+            assert f'href="../derivations/{page.stem}.html"' in there.partition('id="further-reading"')[2]
+            linked += 1
+    assert linked > 5
+
+
 def test_nothing_is_loaded_from_elsewhere(site):
     for page in site.rglob("*.html"):
         for tag, attributes in Elements(page).found:

@@ -19,16 +19,38 @@ FIGURE = re.compile(r"<!-- interactive: ([a-z-]+) -->")
 PLACE = re.compile(r"(?<![`\[])`(tinyvit/[\w/]+?|book/derivations)(?:\.py|/)?`(?!`)")
 
 
-def copy_chapters(notebooks: Path, target: Path) -> None:
-    """Write each of ``notebooks``/NN_name.ipynb to ``target``, and remove what is no longer there."""
+def copy_chapters(notebooks: Path, target: Path, derivations: Path) -> None:
+    """Write each of ``notebooks``/NN_name.ipynb to ``target``, and remove what is no longer there.
+
+    A chapter that a page of ``derivations`` refers to gets a link back.
+    """
     sources = {path.name: path for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))}
     target.mkdir(exist_ok=True)
     for name, source in sources.items():
         notebook = for_the_book(json.loads(source.read_text(encoding="utf-8")), int(name[:2]), set(sources))
+        refer_to(pages_about(name, derivations), notebook)
         write_if_changed(target / name, json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
     for path in target.iterdir():
         if path.name not in sources:
             path.unlink()
+
+
+def pages_about(chapter: str, derivations: Path) -> list[str]:
+    """A link to each page of ``derivations`` that has a link to the chapter of that file name."""
+    links = []
+    for page in sorted(derivations.glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        if f"(../chapters/{chapter})" in text:
+            links.append(f"[{text.partition(chr(10))[0].removeprefix('# ')}](../derivations/{page.name})")
+    return links
+
+
+def refer_to(links: list[str], notebook: dict) -> None:
+    """Put the links among the further reading, before the words that lead to the next chapter."""
+    for cell in notebook["cells"]:
+        if links and cell["cell_type"] == "markdown" and "## Further reading" in cell["source"]:
+            text, next_one, rest = cell["source"].partition("\n\nNext: ")
+            cell["source"] = f"{text}\n- In the appendix, entry by entry: {', '.join(links)}.{next_one}{rest}"
 
 
 def write_if_changed(path: Path, text: str) -> None:
