@@ -38,7 +38,8 @@ from tinyvit.analysis import style
 
 fast = "TINYVIT_FAST" in os.environ
 parts = ["shuffle", "batch", "augment", "step", "evaluate", "save"]
-places = [0, 1.5, 3, 4.5, 6.1, 7.6]
+places = [0, 1.4, 2.85, 4.15, 5.5, 6.85]
+halves = [0.42, 0.37, 0.54, 0.27, 0.52, 0.31]  # of the boxes' widths
 
 
 def arrow(axis, start, end, colour, y, bend=0.0):
@@ -50,33 +51,34 @@ def arrow(axis, start, end, colour, y, bend=0.0):
     )
 
 
-figure, axis = style.new_figure(7.5, 2.2)
+figure, axis = style.new_figure(5.6, 2.4)
 for part, x in zip(parts, places):
     inner = part in ("batch", "augment", "step")
     axis.text(
         x, 0, part, ha="center", va="center",
-        bbox={"boxstyle": "round,pad=0.4", "fc": "white",
+        bbox={"boxstyle": "round,pad=0.3", "fc": "white",
               "ec": style.BLUE if inner else style.VERMILION},
     )
 for i in range(5):
-    start, end = places[i], places[i + 1]
-    arrow(axis, start + 0.52, end - 0.52, style.GREY, 0)
-arrow(axis, 4.5, 1.5, style.BLUE, -0.35, -0.25)
-axis.text(3, -1.15, "once for each batch", ha="center",
+    start, end = places[i] + halves[i], places[i + 1] - halves[i + 1]
+    arrow(axis, start, end, style.GREY, 0)
+arrow(axis, 4.15, 1.4, style.BLUE, -0.3, -0.35)
+axis.text(2.75, -1.25, "once for each batch", ha="center",
           color=style.BLUE)
-arrow(axis, 7.6, 0, style.VERMILION, 0.35, 0.18)
-axis.text(3.8, 1.2, "once for each epoch", ha="center",
+arrow(axis, 6.85, 0, style.VERMILION, 0.35, 0.18)
+axis.text(3.4, 1.35, "once for each epoch", ha="center",
           color=style.VERMILION)
-axis.set_xlim(-0.7, 8.2)
-axis.set_ylim(-1.4, 1.5)
-axis.axis("off");
+axis.set_xlim(-0.6, 7.3)
+axis.set_ylim(-1.5, 1.7)
+axis.axis("off")
+axis.set_title("Training is two loops, one inside the other");
 
 # %% [markdown]
 # ## The mathematics: two averages
 #
-# Write $\ell(\theta, x, y)$ for the loss of one image $x$ with label $y$
-# when the model's parameters are $\theta$. Training makes an average over
-# the $n$ training images small:
+# Let $\theta$ be all parameters of the model in one row, and $\ell(\theta,
+# x, y)$ the loss of one image $x$ with label $y$, a single number. Training
+# makes an average over the $n$ training images small:
 #
 # $$
 # \hat L(\theta) = \frac{1}{n} \sum_{i=1}^{n} \ell(\theta, x_i, y_i)
@@ -92,19 +94,23 @@ axis.axis("off");
 # fixed $\theta$, chosen without looking at the images, the first average
 # estimates the second. After training it does not any more: $\theta$ was
 # *chosen* so that it suits those very $n$ images. The distance between the
-# two is called the *generalisation gap*, and the only way to see it is to
-# hold some images back. They are the *test set*.
+# two is called the *generalisation gap*. To measure it, hold some images
+# back, which no step is ever made with. They are the *test set*.
 #
 # How well does a test set of $m$ images measure? Let $p$ be the true
 # accuracy. Each answer counts 1 with probability $p$ and 0 otherwise. Its
 # mean is $p$, and since $1^2 = 1$ the mean of its square is $p$ as well,
 # so its variance is $p - p^2$. The variances of independent answers add
-# up, and dividing a sum by $m$ divides its variance by $m^2$:
+# up (chapter 4), and dividing a sum by $m$ divides its variance by $m^2$:
 #
 # $$
-# \operatorname{Var} = \frac{m\, p(1-p)}{m^2}
-# \qquad
-# \text{standard error} = \sqrt{\frac{p(1-p)}{m}}
+# \operatorname{Var} = \frac{m\, (p - p^2)}{m^2} = \frac{p(1-p)}{m} .
+# $$
+#
+# Its root is the *standard error*, the size of error to reckon with:
+#
+# $$
+# \text{standard error} = \sqrt{\frac{p(1-p)}{m}} .
 # $$
 
 # %%
@@ -117,9 +123,9 @@ print(f"{standard_error(0.85, 2000):.2%}")
 assert 0.0075 < standard_error(0.85, 2000) < 0.0085
 
 # %% [markdown]
-# With 2,000 test images and an accuracy near 85 %, a measurement is
-# typically off by 0.8 points. Keep that in mind whenever somebody is proud
-# of half a point.
+# With 2,000 test images and an accuracy near 85 %, a measurement is off by
+# about 0.8 points. Keep that in mind whenever somebody is proud of half a
+# point.
 #
 # ## Look at the data
 #
@@ -145,19 +151,19 @@ def draw(axis, image):
     axis.spines[:].set_visible(False)
 
 
-figure, axes = style.new_figure(6.8, 6, 10, 10)
+figure, axes = style.new_figure(4.6, 5.2, 10, 7)
 for kind, row in enumerate(axes):
     for axis, index in zip(row, np.flatnonzero(train.labels == kind)):
         draw(axis, train.images[index])
     row[0].set_ylabel(
         train.class_names[kind], rotation=0, ha="right", va="center"
     )
-figure.suptitle("Ten of each kind");
+figure.suptitle("Ten kinds, and some are much alike", fontsize=11);
 
 # %% [markdown]
 # Ten kinds, equally many of each, so that guessing gives 10 %. The things
-# stand upright in the middle, and shoes point to the left. And something
-# else shows: could *you* tell a shirt from a coat, at this size?
+# stand upright in the middle, and shoes point to the left. Could *you* tell
+# a shirt from a coat, at this size?
 #
 # ### Ask something simple first
 #
@@ -166,7 +172,8 @@ figure.suptitle("Ten of each kind");
 # looks up the most similar training image, and gives its label. It is
 # called the *nearest neighbour*. Similar means: the sum of the squared
 # differences of all pixels is small. For images $a$ and $b$, as vectors of
-# $28 \cdot 28 = 784$ numbers,
+# $28 \cdot 28 = 784$ numbers, and with $\lVert a \rVert^2$ for the sum of
+# the squares of all numbers in $a$,
 #
 # $$
 # \lVert a - b \rVert^2
@@ -212,8 +219,9 @@ if not fast:
 # \lVert XW - Y \rVert^2 + \lambda \lVert W \rVert^2
 # $$
 #
-# Its gradient is $2 X^\top (XW - Y) + 2 \lambda W$. Where the loss is
-# smallest, that is zero, and no steps are needed to get there:
+# Chapter 2 has its gradient: $2(XW - Y)$ arrives at $XW$, so $2 X^\top (XW
+# - Y)$ gets to $W$, and the price adds $2 \lambda W$. Where the loss is
+# smallest, their sum is zero, and no steps are needed to get there:
 #
 # $$
 # (X^\top X + \lambda I)\, W = X^\top Y
@@ -233,24 +241,22 @@ def linear(data, tested=test, penalty=30.0):
     return np.mean(guess.argmax(axis=1) == tested.labels)
 
 
-found = [linear(train.limited(1000), penalty=p) for p in (10, 30, 100)]
-print("1,000 images:", ", ".join(f"{share:.1%}" for share in found))
-print(f"all images: {linear(train):.1%}")
+print(f"linear: {linear(train):.1%}")
 if not fast:
-    assert max(found) - min(found) < 0.02
     assert 0.80 < linear(train) < 0.83
+    for other in (10, 100):  # the penalty matters little
+        assert abs(linear(train, penalty=other) - linear(train)) < 0.01
 
 # %% [markdown]
-# (The three numbers are for three values of $\lambda$: it matters little,
-# and we stay with 30.) We will meet both machines again.
+# About as good as the nearest neighbour. We will meet both machines again.
 #
 # ## Augmentation looked at
 #
 # A shoe that points to the right is still a shoe. So from one training
 # image we can make others: mirrored, moved, cropped. That is called
 # *augmentation*, and each kind of it is a *claim*: this change leaves the
-# label as it is. Mirroring by hand takes two lines. Each image draws
-# whether it is mirrored:
+# label as it is. Mirroring takes two lines. Each image draws whether it is
+# mirrored:
 
 # %%
 from tinyvit.data import Augmentation, augment
@@ -273,8 +279,8 @@ np.testing.assert_array_equal(ours, theirs)
 assert (ours != few).any()
 
 # %% [markdown]
-# tinyvit has six more. Here is what each can make of the same shoe, drawn
-# seven times.
+# tinyvit has six more. Here is what each can make of the same shoe, five
+# times over.
 
 # %%
 kinds = {
@@ -290,7 +296,7 @@ kinds = {
 }
 shoe = np.flatnonzero(train.labels == 7)[9]
 batch = np.array([shoe, *np.flatnonzero(train.labels != 7)[:15]])
-figure, axes = style.new_figure(7, 6, 7, 8)
+figure, axes = style.new_figure(5, 4.9, 7, 6)
 for (name, kind), row in zip(kinds.items(), axes):
     draw(row[0], train.images[shoe])
     row[0].set_ylabel(name, rotation=0, ha="right", va="center")
@@ -301,49 +307,33 @@ for (name, kind), row in zip(kinds.items(), axes):
         )
         draw(axis, changed[0])
 axes[0, 0].set_title("original", loc="center", fontsize=9)
-figure.suptitle("One shoe, seven ways to make more of it");
+figure.suptitle("One shoe, seven ways to make more of it", fontsize=11);
 
 # %% [markdown]
 # Random resized crop cuts out a piece and stretches it to the whole size.
 # RandAugment draws from a list: rotate, shear, contrast and others, here
-# two in a row. Random erasing hides a rectangle behind noise. In photographs
+# two in a row. Random erasing hides a rectangle behind noise. In a photograph
 # things are large or small, whole or hidden, bright or dark, and such
 # claims are true. Here they are not all: clothes that always stand in the
 # middle will stand there in the test set, too.
 #
 # The last two blend two images, and with them their labels. *Mixup* draws
-# a share $\lambda$ between 0 and 1 (not the price from above) and computes
-#
-# $$
-# \tilde x = \lambda x + (1 - \lambda) x'
-# \qquad
-# \tilde y = \lambda y + (1 - \lambda) y'
-# $$
-#
-# with another image $x'$ of the batch and its label $y'$, both labels as
-# rows of $Y$ above. *Cutmix* pastes a box out of $x'$, and $\lambda$ is the
-# share of the area that is left of $x$. The cross-entropy takes such labels
-# without a change: it needs a row that sums to 1.
+# a share between 0 and 1, say 0.53, and takes 0.53 of each pixel and 0.47
+# of the same pixel of another image of the batch. *Cutmix* pastes a box out
+# of the other image, and the share is that of the area which is left. Their
+# labels, rows with a 1 at the right kind, are blended with the same share.
+# The cross-entropy takes such labels as it is: chapter 2 asked no more of a
+# row than to sum to 1.
 
 # %%
-random = np.random.default_rng(2)
-share = random.beta(1.0, 1.0)
-partner = random.permutation(len(batch))
-pixels = train.images[batch].astype(float)
-one_hot = np.eye(10)[train.labels[batch]]
-by_hand = (
-    share * pixels + (1 - share) * pixels[partner],
-    share * one_hot + (1 - share) * one_hot[partner],
+_, blended = augment(
+    train.images[batch], train.labels[batch], 10, kinds["mixup"],
+    np.random.default_rng(2),
 )
-theirs = augment(
-    train.images[batch], train.labels[batch], 10,
-    Augmentation(mixup=1.0), np.random.default_rng(2),
-)
-for ours, their in zip(by_hand, theirs):
-    np.testing.assert_allclose(ours, their, rtol=1e-4, atol=1e-4)
-for kind in np.flatnonzero(theirs[1][0]):
-    print(f"{theirs[1][0, kind]:.2f} {train.class_names[kind]}")
-assert np.allclose(theirs[1].sum(axis=1), 1)
+for kind in np.flatnonzero(blended[0]):
+    print(f"{blended[0, kind]:.2f} {train.class_names[kind]}")
+assert np.allclose(blended.sum(axis=1), 1)
+assert np.allclose(np.sort(blended[0])[-2:], (0.47, 0.53), atol=0.005)
 
 # %% [markdown]
 # ## The loop, built
@@ -451,10 +441,10 @@ PLAIN = Augmentation()  # images as they are
 
 
 def train_on(data, steps, kind=PLAIN, every=75, tested=test):
-    """Train a fresh nano; give it, its best state, its history."""
+    """Train a fresh nano; give it and its history."""
     model = ViT(config, seed=0, embedding_std=recipe.embedding_std)
     loader = Loader(data, 64, seed=0, augmentation=kind)
-    history, best, right = [], {}, 0
+    history, right = [], 0
     with Workers(recipe.workers) as workers:
         one_step = TrainStep(model, recipe, workers)
         for step, batch in zip(range(steps), endless(loader)):
@@ -468,28 +458,25 @@ def train_on(data, steps, kind=PLAIN, every=75, tested=test):
                 "test": measured.accuracy, "loss": measured.loss,
             })
             right = 0
-            if history[-1] is max(history, key=lambda h: h["test"]):
-                for name, parameter in model.named_parameters():
-                    best[name] = parameter.data.copy()
-    return model, best, history
+    return model, history
 
 
 # %% [markdown]
-# Everything is there: batches, steps, evaluation after every so many, a
-# copy of the weights when they were best: a *checkpoint*. The accuracy called `train` is counted as the batches go
-# by, and costs nothing.
+# Everything is there: batches, steps, an evaluation after every so many.
+# The accuracy called `train` is counted as the batches go by, and costs
+# nothing. Try it on 640 images:
 
 # %%
 from tinyvit.training.settings import DataSettings
 
 chosen = DataSettings(limit_train=640, limit_test=200)
 little, control = chosen.load()
-ours, best, history = train_on(little, 30, every=10, tested=control)
+ours, history = train_on(little, 30, every=10, tested=control)
 for row in history:
     print(f"step {row['step']}: train {row['train']:.1%}, "
           f"test {row['test']:.1%}")
 assert len(history) == 3
-assert sum(array.size for array in best.values()) == 139_018
+assert ours.num_parameters == 139_018
 
 # %% [markdown]
 # ## The loop, read
@@ -527,8 +514,9 @@ show(fit, ("recipe = run", "recipe ="), ("model = ViT", "model ="),
 # %% [markdown]
 # (`[...]` stands for lines left out.) A `run` is a folder, with the settings
 # in it: model, recipe, data. The *state* is everything that changes from
-# step to step. `load_checkpoint` puts it back as it was saved, or leaves it
-# where nothing was saved yet. So starting and resuming are *the same code*:
+# step to step. A file that holds it is a *checkpoint*. `load_checkpoint`
+# puts the state back as it was saved, or leaves it as it is where nothing
+# was saved yet. So starting and resuming are *the same code*:
 # there is no second path that nobody tests. Then the outer loop:
 
 # %%
@@ -539,7 +527,7 @@ show(fit, ("while progress.epoch", "_run_epoch"),
 
 # %% [markdown]
 # An epoch of steps. If it ended early, because somebody asked the run to
-# stop, save and go. Else evaluate, add a row to the history, save. (The
+# stop, save and return. Else evaluate, add a row to the history, save. (The
 # line with `replaced_by` is for recipes that keep a moving average of the
 # weights, next to the weights themselves. Ours does not.) And the inner
 # loop:
@@ -550,9 +538,10 @@ from tinyvit.training.fit import _run_epoch
 show(_run_epoch, ("for images", "return"))
 
 # %% [markdown]
-# Its heart is the line `unread.append(state(...))`, one step. The rest is
-# there for a GPU, which works on its own and is better not asked for
-# numbers after each step; on a CPU `read_every` is 1. And `interrupted()`
+# Its heart is the line `unread.append(state(...))`, one step; `_count` adds
+# its loss and its right answers to the epoch's. The waiting in between is
+# for a GPU, which works on its own and is better not asked for numbers
+# after each step; on a CPU `read_every` is 1. And `interrupted()`
 # is how Ctrl-C gets in. A signal may arrive at any moment, also in the
 # midst of an update, with half of the weights changed. So it only sets a
 # flag, and the loop looks at the flag between two steps.
@@ -576,8 +565,11 @@ show(Run.save_checkpoint, ("tensors =", "write_tensors"))
 show(_tensors, ("arrays =", 'arrays["average"]'))
 
 # %% [markdown]
-# The weights, and the two moving averages of AdamW (`optimizer.state`).
-# Those are what one forgets most easily; below we try what happens then.
+# The weights, the two running averages of AdamW (`optimizer.state`), and
+# beside them, as `metadata`, how far the run has got. The averages are what
+# one forgets most easily, and no error would say so: the run would go on,
+# to other weights. So a test of resuming must compare the outcome bit by
+# bit.
 #
 # ### Stopped and resumed
 #
@@ -598,9 +590,10 @@ settings = Settings(config, recipe, chosen)
 
 
 class Quiet:
-    """A report that says nothing."""
+    """A report that says nothing, and remembers where it began."""
 
-    def start(self, progress, steps_an_epoch): ...
+    def start(self, progress, steps_an_epoch):
+        self.began = progress.epoch, progress.step
 
     def step(self, progress): ...
 
@@ -675,18 +668,10 @@ try:
 except RuntimeError as error:
     print(error)
 
-
-class Where(Quiet):
-    """Remembers where a run starts."""
-
-    def start(self, progress, steps_an_epoch):
-        self.place = progress.epoch, progress.step
-
-
-where = Where()
-fit(Run.open(cut.folder), little, control, where)
-print(f"went on after epoch {where.place[0]}, step {where.place[1]}")
-assert where.place == (1, 0)
+report = Quiet()
+fit(Run.open(cut.folder), little, control, report)
+print(f"went on after epoch {report.began[0]}, step {report.began[1]}")
+assert report.began == (1, 0)
 assert cut.model_path.read_bytes() == whole.model_path.read_bytes()
 
 # %% [markdown]
@@ -694,34 +679,6 @@ assert cut.model_path.read_bytes() == whole.model_path.read_bytes()
 # what a checkpoint needs besides the right content: it must never be half
 # written. tinyvit writes each to a new file, and renames it when it is
 # whole.
-#
-# And if a checkpoint held only the weights? Stop a run, set all else in
-# its checkpoint to zero, and go on:
-
-# %%
-from tinyvit.files import read_tensors, write_tensors
-
-bare = Run.create(runs / "bare", settings)
-fit(bare, little, control, CtrlC(after=17))
-tensors, metadata = read_tensors(bare.checkpoint_path)
-for name in tensors:
-    if not name.startswith("parameters."):
-        tensors[name] = np.zeros_like(tensors[name])
-write_tensors(bare.checkpoint_path, tensors, metadata)
-fit(bare, little, control, Quiet())
-other, _ = load_model(bare.model_path)
-furthest = max(
-    np.abs(a.data - b.data).max()
-    for (_, a), (_, b) in zip(
-        other.named_parameters(), ours.named_parameters()
-    )
-)
-print(f"weights differ by up to {furthest:.3f}")
-assert furthest > 0.001
-
-# %% [markdown]
-# Another model. No error, no warning, and the accuracy is probably fine:
-# it is the kind of mistake that only a comparison of bytes finds.
 #
 # ## A run, and its curves
 #
@@ -753,7 +710,7 @@ def curve(axis, x, y, name, colour):
               color=colour, va="center")
 
 
-figure, axes = style.new_figure(7.5, 2.9, 1, 2)
+figure, axes = style.new_figure(5.6, 2.7, 1, 2)
 epochs = [row["epoch"] for row in history]
 for axis, what, unit in zip(axes, ("loss", "accuracy"), (1, 100)):
     for name, colour in (("train", style.BLUE), ("test", style.ORANGE)):
@@ -762,15 +719,15 @@ for axis, what, unit in zip(axes, ("loss", "accuracy"), (1, 100)):
     axis.set_xlabel("epoch")
     axis.set_ylabel(what if unit == 1 else "accuracy, %")
     axis.set_xticks(epochs)
-    axis.set_xlim(1, epochs[-1] * 1.15)
+    axis.set_xlim(1, epochs[-1] * 1.22)
 axes[0].set_title("Both fall ...")
-axes[1].set_title("... and then part: the gap");
+axes[1].set_title("... and part: the gap");
 
 # %% [markdown]
 # (A finished `python -m tinyvit.train` leaves such a figure in its folder,
 # `curves.png`.) At first the model is *better* on the test images. That is
 # no wonder: the training accuracy is a mean over the whole epoch, from its
-# clumsy beginning, while the test comes at the end. Later the lines cross,
+# clumsy beginning on, while the test comes at the end. Later the lines cross,
 # and the training images are known better than new ones. That distance is
 # the generalisation gap.
 
@@ -802,10 +759,11 @@ for truth, answer in zip(test.labels, predicted):
     confusion[truth, answer] += 1
 with Workers(2) as workers:
     evaluation = evaluate(model, test, workers)
+# Two images at most may differ, where rounding decides.
 assert np.abs(evaluation.confusion - confusion).sum() <= 4
 
 # %%
-figure, axis = style.new_figure(6.6, 5.4)
+figure, axis = style.new_figure(5.4, 4.7)
 share = confusion / confusion.sum(axis=1, keepdims=True)
 drawn = axis.imshow(share, cmap="cividis", vmin=0, vmax=1)
 for row, column in np.argwhere(confusion):
@@ -849,9 +807,9 @@ odds = np.exp(logits - logits.max(axis=1, keepdims=True))
 probabilities = odds / odds.sum(axis=1, keepdims=True)
 certainty = probabilities.max(axis=1)
 wrong = np.flatnonzero(predicted != test.labels)
-certain = wrong[np.argsort(-certainty[wrong], kind="stable")][:12]
+certain = wrong[np.argsort(-certainty[wrong], kind="stable")][:8]
 
-figure, axes = style.new_figure(7.5, 4.6, 2, 6)
+figure, axes = style.new_figure(4.8, 4.3, 2, 4)
 for axis, index in zip(axes.flat, certain):
     draw(axis, test.images[index])
     axis.set_title(
@@ -861,15 +819,13 @@ for axis, index in zip(axes.flat, certain):
     )
     truth = test.class_names[test.labels[index]]
     axis.set_xlabel(f"in truth:\n{truth}", fontsize=9)
-figure.suptitle("The most certain mistakes");
+figure.suptitle("The most certain mistakes", fontsize=11);
 
 # %% [markdown]
-# Cover the words and name them yourself. With some you would have gone
-# wrong, too; a few labels one may well doubt. No model gets to 100 % on
-# data like these, and one that did would have learned the doubtful labels
-# by heart.
-
-# %% [markdown]
+# Cover the words and name them yourself. Some are hard, and a few labels
+# one may well doubt. Where the label itself is a matter of opinion, nobody
+# should expect 100 %.
+#
 # ## An experiment: what is an image worth?
 #
 # The paper's title ends with *at Scale*, and that is a condition: with few
@@ -886,7 +842,7 @@ figure.suptitle("The most certain mistakes");
 counts = [100, 300] if fast else [100, 300, 1000, 3000, 10_000]
 steps, every = (20, 10) if fast else (600, 75)
 histories = {
-    count: train_on(train.limited(count), steps, every=every)[2]
+    count: train_on(train.limited(count), steps, every=every)[1]
     for count in counts
 }
 machines = {
@@ -901,7 +857,7 @@ for name, reached in machines.items():
     print(f"{name:9}", *(f"{share:7.1%}" for share in reached))
 
 # %%
-figure, axis = style.new_figure(7, 3.4)
+figure, axis = style.new_figure(5.6, 3.4)
 colours = [style.BLUE, style.ORANGE, style.GREY]
 for (name, reached), colour in zip(machines.items(), colours):
     errors = [100 * standard_error(share, len(test))
@@ -915,17 +871,16 @@ for (name, reached), colour in zip(machines.items(), colours):
 axis.set_xscale("log")
 axis.set_xticks(counts, [f"{count:,}" for count in counts])
 axis.minorticks_off()
-axis.set_xlim(counts[0] * 0.85, counts[-1] * 2)
+axis.set_xlim(counts[0] * 0.85, counts[-1] * 2.6)
 axis.set_xlabel("training images")
 axis.set_ylabel("test accuracy, %")
 axis.set_title("With few images a single linear layer wins");
 
 # %% [markdown]
 # With 300 images the linear layer beats the Transformer, which is hardly
-# better than looking up the nearest image. With 3,000 it is ahead of both.
-# From there to 10,000 it gains little, perhaps because 600 steps show each
-# of 10,000 images not even four times: the run of eight epochs above got
-# further with the same images.
+# better than looking up the nearest image. With 3,000 the Transformer is
+# ahead of both. From there to 10,000 it gains little more, perhaps because
+# 600 steps show each of 10,000 images not even four times.
 
 # %%
 if not fast:
@@ -936,9 +891,9 @@ if not fast:
     assert line[300] > nano[300] + 0.02
     assert abs(nano[300] - near[300]) < 0.04
     assert nano[3000] > max(line[3000], near[3000]) + 0.01
-    assert nano[10_000] > max(line[10_000], near[10_000]) + 0.02
+    assert nano[10_000] > max(line[10_000], near[10_000]) + 0.01
+    assert nano[10_000] - nano[3000] < nano[3000] - nano[1000]
     assert steps * 64 / 10_000 < 4
-    assert history[-1]["test_accuracy"] > nano[10_000]
 
 # %% [markdown]
 # Why? A Transformer starts with almost no idea of what an image is. In
@@ -948,15 +903,15 @@ if not fast:
 # it built in: each number is computed from a small window of pixels, so
 # neighbours count most, and with the same weights at every place, so what
 # is learned in one corner holds in all. With few images that is a gift.
-# With many, what is built in can be learned as well, and may be a fetter.
+# With many, what is built in can be learned as well.
 #
 # We have not measured a convolutional network here. The paper has, at full
-# size (its section 4.3, Figures 3 and 4): trained first on ImageNet's 1.3
-# million images, the convolutional networks are ahead; with 300 million
-# images, the ViT overtakes them.
+# size (section 4.3 with Figures 3 and 4): after training on ImageNet, 1.3
+# million images by the paper's count, the convolutional networks are ahead;
+# with the 300 million of its largest data set, the ViT overtakes them.
 #
 # A fair word on our own figure: each point is one run with one seed, and
-# 600 steps are few. The bars are standard errors from above.
+# 600 steps are few. The bars are the standard error from above.
 #
 # ## What goes wrong
 #
@@ -974,27 +929,28 @@ if not fast:
     assert few[-1]["train"] > 0.99 and few[-1]["test"] < 0.76
 
 # %%
-figure, axes = style.new_figure(7.5, 2.9, 1, 2)
+figure, axes = style.new_figure(5.6, 2.7, 1, 2)
 at = [row["step"] for row in few]
 axes[0].axhline(100, color="#CCCCCC", linewidth=1)
 for name, colour in (("train", style.BLUE), ("test", style.ORANGE)):
     curve(axes[0], at, [100 * row[name] for row in few], name, colour)
 axes[0].set_ylabel("accuracy, %")
-axes[0].set_title("300 images: known by heart ...")
-axes[1].set_title("... and ever more certain of mistakes")
+axes[0].set_title("Known by heart ...", fontsize=10)
+axes[1].set_title("... and sure of its mistakes", fontsize=10)
 curve(axes[1], at, [row["loss"] for row in few], "test", style.ORANGE)
 axes[1].set_ylabel("test loss")
 axes[1].set_ylim(0)
 for axis in axes:
     axis.set_xlabel("step")
-    axis.set_xlim(0, at[-1] * 1.18)
+    axis.set_xlim(0, at[-1] * 1.25)
+    axis.set_xticks([0, at[-1] // 2, at[-1]])
 
 # %% [markdown]
-# From the middle on every training image is right, and there is nothing
-# left to learn from. The accuracy on new images stands still. The test
-# loss *rises*: the model gets more certain of everything, also of what it
-# gets wrong. This is *overfitting*, and the picture to know it by: the two
-# curves part and don't meet again.
+# From the middle on at least 99 of 100 training images are right, and there
+# is hardly anything left to learn from. The accuracy on new images stands
+# still. The test loss *rises*: the model gets more certain of everything,
+# also of what it gets wrong. This is *overfitting*, and the picture to know
+# it by: the two curves part and don't meet again.
 
 # %%
 if not fast:
@@ -1014,7 +970,7 @@ print("images   without     with")
 gain = {}
 for count in (counts[1], counts[-1]):
     plain = histories[count][-1]["test"]
-    _, _, with_it = train_on(
+    _, with_it = train_on(
         train.limited(count), steps, gentle, every=every
     )
     gain[count] = with_it[-1]["test"] - plain
@@ -1024,7 +980,7 @@ if not fast:
 
 # %% [markdown]
 # With 300 images it helps. With 10,000 images and 600 steps it *hurts*: each
-# image is shown not even four times, nobody could learn them by heart, and
+# image is shown not even four times, too few to be learned by heart, and
 # the task has become harder. Augmentation is for long training. tinyvit's
 # own recipe for these images turns it on from 15 epochs:
 
@@ -1048,7 +1004,7 @@ mixed = dataclasses.replace(
     images=np.concatenate([train.limited(300).images, leaked.images]),
     labels=np.concatenate([train.limited(300).labels, leaked.labels]),
 )
-model, _, _ = train_on(mixed, 20 if fast else 300, every=1000)
+model, _ = train_on(mixed, 20 if fast else 300, every=1000)
 closest = distances(leaked, test).min(axis=1)
 seen = closest < 1e-2
 right = predict(model, test).argmax(axis=1) == test.labels
@@ -1059,7 +1015,7 @@ if not fast:
     assert right[seen].mean() > 0.97 and right[~seen].mean() < 0.8
 
 # %% [markdown]
-# All but perfect on images that it knows, and not 80 % on others. A test
+# Nearly perfect on images that it knows, and below 80 % on others. A test
 # set that leaks measures memory. In real data it comes about quietly:
 # the same photograph in two sizes, frames of one film, several pictures of
 # one patient. The remedy is to look for pairs that are too close, as the
@@ -1101,6 +1057,9 @@ def check_hold_back(hold_back):
         print("Not yet: return two arrays, separated by a comma.")
         return False
     stay, held = map(np.asarray, found)
+    if len(held) == 800 and len(stay) == 200:
+        print("Not yet: first those that stay, then those held back.")
+        return False
     if len(held) != 200:
         print(f"Not yet: 200 are to be held back, not {len(held)}.")
         return False
@@ -1173,19 +1132,24 @@ def check_hardest_pair(hardest_pair):
         print("Not yet: the function changed the matrix that it was "
               "given. Work on a copy.")
         return False
+    if np.size(found) != 2:
+        print("Not yet: return two numbers. argmax counts through all "
+              "entries; np.unravel_index makes two of one.")
+        return False
     found = tuple(int(kind) for kind in found)
     if found[0] == found[1]:
         print("Not yet: the diagonal is what was right. Leave it out.")
         return False
     if found in ((1, 3), (3, 1)):
-        print("Not yet: 9 times 1 was taken for 3. But 0 and 2 are "
-              "mixed up 5 + 6 times: add both directions.")
+        print("Not yet: 1 was often taken for 3, but 3 never for 1. "
+              "Both directions count.")
         return False
     if found == (2, 0):
         print("Not yet: the right pair; the smaller number first.")
         return False
     if found != (0, 2):
-        print(f"Not yet: it is 0 and 2, not {found}.")
+        print(f"Not yet: {found[0]} and {found[1]} are mixed up less "
+              "than others.")
         return False
     print("Right!")
     return True
@@ -1224,20 +1188,19 @@ def check_images_needed(images_needed):
     if found is None:
         print("Not yet: the function returns nothing.")
         return False
-    if found in (1275, 1276):
+    if round(found) in (1275, 1276):
         print("Not yet: that is for one standard error, not for two.")
         return False
-    if found in (2550, 2551):
-        print("Not yet: twice the error needs four times the images. "
-              "Is the factor 2 squared with the rest?")
+    if round(found) in (2550, 2551):
+        print("Not yet: is the factor 2 squared with the rest?")
         return False
     if not 5099 <= found <= 5101:
-        print(f"Not yet: {found} images. Solve 2 sqrt(p (1 - p) / m) "
-              "= w for m: divide by 2, square, turn over.")
+        print(f"Not yet: {found:.6g} images. Set two standard errors "
+              "equal to w, and get rid of the root first.")
         return False
     if images_needed(0.9, 0.07) != 74:
-        print("Not yet: 73.5 images are not enough with 73, and there "
-              "are no halves. Round up.")
+        print("Not yet: for p = 0.9 and w = 0.07 the formula gives "
+              "73.5. There are no half images, and 73 are too few.")
         return False
     print("Right!")
     return True
