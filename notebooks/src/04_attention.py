@@ -58,7 +58,7 @@ def box(axis, x, y, text, colour):
     )
 
 
-figure, axis = style.new_figure(7.5, 3)
+figure, axis = style.new_figure(6, 2.8)
 for number, (fit, weight) in enumerate(zip(fits, weights)):
     y = 3 - number
     axis.plot([0.5, 3], [1.5, y], color=style.GREY, linewidth=0.8)
@@ -70,10 +70,10 @@ for number, (fit, weight) in enumerate(zip(fits, weights)):
     axis.text(4.9, y + 0.15, f"{weight:.0%}", color=style.BLUE)
 box(axis, 0.3, 1.5, "query 2", style.ORANGE)
 box(axis, 9.8, 1.5, "their\nmixture", style.BLUE)
-axis.set_xlim(-0.6, 10.6)
+axis.set_xlim(-0.9, 10.9)
 axis.set_ylim(-0.5, 3.5)
 axis.axis("off")
-axis.set_title("Token 2 asks all four tokens, itself among them");
+axis.set_title("Token 2 asks all four, itself among them");
 
 # %% [markdown]
 # The softmax of chapter 1 turns the four fits into four shares: positive
@@ -87,8 +87,8 @@ assert abs(weights.sum() - 1) < 1e-12 and weights.argmax() == 1
 #
 # What is such an average good for? Here is a task for which it needs no
 # training. To each pixel of the boot of chapter 0 we add noise. If you
-# average several pixels that should be equal, their noise cancels out. But
-# which ones should be equal?
+# average several pixels that should be equal, most of their noise cancels
+# out. But which ones should be equal?
 #
 # For this section let each *pixel* be a token: there are $N = 28 \cdot 28 =
 # 784$, and the value of each is how dark it is, $v$ of shape $(N, 1)$. An
@@ -121,8 +121,9 @@ A_all = np.full((N, N), 1 / N)
 
 # %% [markdown]
 # **Second: by place.** Near pixels are likely to be alike, so give them
-# more weight. Let the score of pixel $j$ for pixel $i$ be lower the farther
-# it is, and let softmax make weights of each row of scores.
+# more weight. Let the *score*, which says how well pixel $j$ fits pixel $i$,
+# be lower the farther apart they are, and let softmax make weights of each
+# row of scores.
 
 # %%
 place = np.stack(np.divmod(np.arange(N), 28), axis=1)  # (N, 2)
@@ -133,8 +134,10 @@ np.testing.assert_allclose(A_place.sum(axis=1), 1)
 # %% [markdown]
 # These weights are the same for every image: a blur. **Third: by content.**
 # Describe each pixel by what surrounds it, the 5 x 5 pixels $x_i$ around
-# it, as a vector of 25 numbers. Two pixels fit if their surroundings are
-# alike, wherever they are. So let the score be
+# it, as a vector of shape $(25,)$. Two pixels fit if their surroundings are
+# alike, wherever they are. So let the score be minus the sum of the squared
+# differences. With $a \cdot b = \sum_m a_m b_m$, the *dot product* of two
+# vectors, and $|a|^2 = a \cdot a$, it is
 #
 # $$
 # \begin{aligned}
@@ -146,11 +149,11 @@ np.testing.assert_allclose(A_place.sum(axis=1), 1)
 # $$
 #
 # The last term is the same for all $j$. It shifts a whole row of scores,
-# and softmax does not notice (chapter 2). What is left is a *dot product*:
+# and softmax does not notice (chapter 2). What is left is one dot product:
 # of a vector that belongs to the pixel that asks, its query $q_i$, and one
-# of the pixel that is looked at, its key $k_j$. Both are made of the same
-# $x$, but in different ways. All scores at once are again a product of
-# matrices, $q k^\top$.
+# of the pixel that is looked at, its key $k_j$, both of shape $(26,)$. Both
+# are made of the same $x$, but in different ways. All scores at once are
+# again a product of matrices, $q k^\top$.
 
 # %%
 around = np.lib.stride_tricks.sliding_window_view(
@@ -166,13 +169,15 @@ direct = -((x[:, None] - x[None]) ** 2).sum(axis=2)
 np.testing.assert_allclose(A_content, softmax(direct), atol=1e-12)
 
 # %%
-asks = 19 * 28 + 15  # a pixel in the middle of the boot
+asks = 23 * 28 + 22  # a pixel at the edge of the sole
 columns = {
     "with noise": np.eye(N), "all alike": A_all, "by place": A_place,
     "by content": A_content,
 }
 errors = {}
-figure, axes = style.new_figure(7.5, 4.2, 2, 4)
+figure, axes = style.new_figure(6, 3.9, 2, 4)
+figure.suptitle("An average that chooses keeps the edges sharp",
+                x=0.01, ha="left", fontsize=11)
 for (name, A), (top, bottom) in zip(columns.items(), axes.T):
     mixed = (A @ v).reshape(28, 28)
     errors[name] = np.sqrt(np.mean((mixed - clean) ** 2))
@@ -181,7 +186,7 @@ for (name, A), (top, bottom) in zip(columns.items(), axes.T):
     others = np.sort(A[asks])[-2] or 1  # the largest but one
     bottom.imshow(A[asks].reshape(28, 28), cmap="cividis", vmin=0,
                   vmax=others)
-    bottom.plot(15, 19, "s", mfc="none", mec=style.VERMILION, ms=6)
+    bottom.plot(22, 23, "s", mfc="none", mec=style.VERMILION, ms=6)
     for axis in (top, bottom):
         axis.set_xticks([])
         axis.set_yticks([])
@@ -196,16 +201,17 @@ background = clean.ravel() == 0
 for name, A in list(columns.items())[1:]:
     share = A[asks, background].sum()
     print(f"{name:10} gives the background {share:.1%}")
-assert A_all[asks, background].sum() > 0.4
-assert A_content[asks, background].sum() < 0.01
+assert A_place[asks, background].sum() > 0.25
+assert A_content[asks, background].sum() < 0.1
 
 # %% [markdown]
-# Below each picture you see what the pixel in the red square looks at, a
+# The error is the root of the mean squared difference from the boot without
+# noise. Below each picture you see what the pixel in the red square looks at, a
 # row of $A$ (with colours made for all but the pixel itself, which fits
-# itself best). By place it looks around. By content it has found leather
-# all over the boot and leaves out the background, and therefore the edge
-# stays sharp. Nobody drew a boot for it. The weights came from the image
-# itself.
+# itself best). The pixel lies in the sole, at its lower edge. By place it looks
+# around, and takes in a lot of background. By content it finds other pieces
+# of the sole and leaves out most of the background, and so the edge stays
+# sharp. Nobody drew a sole for it. The weights came from the image itself.
 #
 # That was attention, complete: queries, keys, softmax, values. Only one
 # thing is missing. *We* decided that a query should be $(2x_i, 1)$. A
@@ -214,8 +220,9 @@ assert A_content[asks, background].sum() < 0.01
 #
 # ## The mathematics
 #
-# So let the three be learned linear functions of the tokens. The tokens
-# are $z$ of shape $(N, D)$, with $N$ counting the class token from here on.
+# So let the three be linear functions of the tokens, and let them be
+# learned. The tokens are $z$ of shape $(N, D)$, with $N$ counting the class
+# token from here on.
 # One matrix $U_{qkv}$ of shape $(D, 3 D_h)$ makes all three, each $D_h$
 # numbers wide. These are equations 5 to 7 of the paper, in its appendix A:
 #
@@ -277,7 +284,9 @@ np.testing.assert_allclose(answer, o[5])
 # $$
 #
 # Each head is $D_h = D / h$ wide, so that the answers together are $D$ wide
-# again. $U_{msa}$ is $(D, D)$.
+# again. $U_{msa}$ is $(D, D)$. More heads do not cost more parameters: $h$
+# matrices of shape $(D, 3 D/h)$ have $3D^2$ numbers, however many heads
+# there are. (The paper writes $k$ for the number of heads.)
 
 # %%
 def multi_head(z, U_heads, U_msa):
@@ -291,14 +300,6 @@ U_heads = random.normal(0, D**-0.5, size=(heads, D, 3 * D_h))
 U_msa = random.normal(0, D**-0.5, size=(D, D))
 out = multi_head(z, U_heads, U_msa)
 print(out.shape)
-
-# %% [markdown]
-# What do more heads cost? No parameters: $h$ matrices of shape $(D, 3
-# D/h)$ have $3D^2$ numbers, however many heads there are.
-
-# %%
-for count in (1, 2, 8):
-    assert count * D * (3 * D // count) == 3 * D**2
 
 # %% [markdown]
 # In practice all heads of all images of a batch are computed at once. Put
@@ -371,9 +372,8 @@ print(inspect.getsource(MultiHeadAttention.__call__))
 
 # %% [markdown]
 # The last argument, `asking`, says how many of the tokens ask: all, or only
-# the first few. A ViT consists of *blocks*, each with one attention and one
-# *MLP*, two linear layers with a GELU between that work on each token by
-# itself (chapter 5). In the last block only the class token's answer is
+# the first few. A ViT is a stack of *blocks*, each with one attention and
+# one MLP (chapter 5). Of the last block only the class token's answer is
 # read. All others still show their keys and tell their values, but nobody
 # needs to hear what *they* would have learned.
 
@@ -385,27 +385,34 @@ np.testing.assert_allclose(first, theirs[:, :1])
 # ## Why divide by the square root?
 #
 # A score is a sum of $D_h$ products, and sums of more terms are larger. How
-# large? Let the numbers $q_m$ and $k_m$ be independent of each other, with
-# mean 0 and variance 1, as they roughly are before training. Then the mean
-# of each product is $E[q_m]\, E[k_m] = 0$, and its variance is
+# large? Its square is
 #
 # $$
-# \mathrm{Var}(q_m k_m) = E[q_m^2 k_m^2] - 0 = E[q_m^2]\, E[k_m^2] = 1 .
+# \begin{aligned}
+# (q \cdot k)^2
+#   &= \Bigl( \sum_m q_m k_m \Bigr) \Bigl( \sum_n q_n k_n \Bigr) \\
+#   &= \sum_m q_m^2\, k_m^2 + \sum_{m \neq n} q_m q_n\, k_m k_n .
+# \end{aligned}
 # $$
 #
-# Variances of independent terms add up:
+# Draw all numbers of $q$ and $k$ at random, each without regard to the
+# others, as often positive as negative, and with a mean square of 1. Before
+# training they are roughly like that. Now take the mean over many draws. In
+# the second sum each term is as often positive as negative, so it goes.
+# Each term of the first has the mean $1 \cdot 1$, and there are $D_h$:
 #
 # $$
-# \mathrm{Var}(q \cdot k) = \sum_{m=1}^{D_h} \mathrm{Var}(q_m k_m) = D_h .
+# \text{mean of } (q \cdot k)^2 = D_h .
 # $$
 #
-# So scores have a standard deviation of $\sqrt{D_h}$, and dividing by it
-# brings them back to 1, whatever the width.
+# So the size of a score, by which we mean the root of its mean square, is
+# $\sqrt{D_h}$. Dividing by that brings it back to 1, whatever the width.
 #
-# And why does their size matter? Because softmax *saturates*. If one score
-# is larger than all others by 10, its weight is almost 1 and the others are
-# almost 0. Then a small change of the scores changes nothing, and the
-# gradient says so. Chapter 2 derived it, for one row $A$ of weights:
+# And why does it matter? Because softmax *saturates*. If one score is larger
+# than all others by 10, its weight is almost 1 and the others are almost 0.
+# Then a small change of the scores changes next to nothing, and the gradient
+# says so. Chapter 2 derived it, for one row $A$ of weights and its scores
+# $S$:
 #
 # $$
 # \bar S_j = A_j \Bigl( \bar A_j - \sum_l \bar A_l A_l \Bigr)
@@ -414,7 +421,7 @@ np.testing.assert_allclose(first, theirs[:, :1])
 # Put in one weight of 1 and the others 0. For those that are 0 the first
 # factor is 0. For the other the bracket is $\bar A_j - \bar A_j$. **Nothing
 # passes.** The head has made up its mind and cannot learn otherwise. Let us
-# measure both, with as many keys as a ViT has for 224 x 224 pixels.
+# measure both, with 197 keys, as many as a ViT has for 224 x 224 pixels.
 
 # %%
 def size_of_gradient(scores):
@@ -431,20 +438,19 @@ for width in widths:
     q = random.normal(size=(500, width))
     k = random.normal(size=(197, width))
     scores = q @ k.T
-    spread.append(scores.std())
+    spread.append(np.sqrt(np.mean(scores**2)))
     passes["not scaled"].append(size_of_gradient(scores))
     passes["scaled"].append(size_of_gradient(scores / width**0.5))
 print(np.round(spread, 1))
 np.testing.assert_allclose(spread, widths**0.5, rtol=0.1)
 
 # %%
-figure, axes = style.new_figure(7.5, 3, 1, 2)
+figure, axes = style.new_figure(6.2, 3, 1, 2)
 axes[0].loglog(widths, widths**0.5, color=style.GREY)
 axes[0].loglog(widths, spread, "o", color=style.BLUE)
 axes[0].text(5, 20, "line: $\\sqrt{D_h}$\ndots: measured")
 axes[0].set_yticks(widths**0.5, [f"{size:g}" for size in widths**0.5])
-axes[0].minorticks_off()
-axes[0].set_ylabel("standard deviation of $q \\cdot k$")
+axes[0].set_ylabel("size of $q \\cdot k$")
 axes[0].set_title("Wider vectors, larger scores ...")
 for sizes, colour in zip(
     passes.values(), (style.BLUE, style.VERMILION)
@@ -452,10 +458,12 @@ for sizes, colour in zip(
     axes[1].loglog(widths, sizes, "o-", color=colour)
 axes[1].set_ylim(1e-10, 1)
 axes[1].text(100, 4e-2, "divided by $\\sqrt{D_h}$", color=style.BLUE)
-axes[1].text(10, 1e-7, "not divided", color=style.VERMILION)
+axes[1].text(900, 1e-6, "not divided", color=style.VERMILION,
+             ha="right")
 axes[1].set_ylabel("gradient that passes")
 axes[1].set_title("... until the gradient dies")
 for axis in axes:
+    axis.minorticks_off()
     axis.set_xlabel("width of a head, $D_h$")
 
 # %%
@@ -463,15 +471,15 @@ scaled, dead = np.array(passes["scaled"]), passes["not scaled"]
 for width, share in zip(widths, dead / scaled):
     print(f"{width:5,} wide: {share:.2g} of what passes when divided")
 assert scaled.max() < 1.5 * scaled.min()
-assert dead[2] > 0.8 * scaled[2]  # 64 wide
+assert dead[2] > scaled[2]  # 64 wide
 assert dead[3] < 0.4 * scaled[3] and dead[5] < 1e-5 * scaled[5]
 
 # %% [markdown]
-# With the division the same passes at every width. Without it, at 64, the
-# width of the heads in the paper's models, no less passes; at 256 it is a
-# small part, and at 4,096 less than a hundred-thousandth, for half of all
-# rows. So narrow heads might do without? You will measure that below, in
-# training.
+# With the division about the same passes at every width. Without it, at 64,
+# the width of a head in the paper's Base and Large, no less passes; at 256
+# it is a small part, and at 4,096 less than a hundred-thousandth, for half
+# of all rows. So narrow heads might do without? You will measure that below,
+# in training.
 #
 # ## Backward
 #
@@ -487,7 +495,7 @@ assert dead[3] < 0.4 * scaled[3] and dead[5] < 1e-5 * scaled[5]
 #
 # In words: a value gets gradient from all who listened to it, each by its
 # weight. A weight's gradient is the dot product of the value with what has
-# arrived: how much the end would change if that value were heard more.
+# arrived: how much the loss would change if that value were heard more.
 #
 # **The softmax, $A = \mathrm{softmax}(S)$**, in each row $i$ by itself:
 #
@@ -577,14 +585,12 @@ np.testing.assert_allclose(
 #
 # Time to train one. We take `nano` with patches of 4 pixels, so that there
 # are 7 x 7 patches and something to see. Its positions are the fixed waves
-# of chapter 3, which are alike for near patches from the start; learned
-# ones would still be mostly random after so short a training, and so would
-# be the pictures. The function below is a plain training loop (chapter 6
-# explains its parts). It can change the attention of a model first: we will
-# train three more that way, to see what matters.
+# of chapter 3, which say from the start what is near to what. The function
+# below is a plain training loop (chapter 6 explains its parts). It can
+# change the attention of a model first: we will train two more that way, to
+# see what matters.
 
 # %%
-from tinyvit.autograd import softmax as softmax_of_tensor
 from tinyvit.data import Loader, normalise
 from tinyvit.models import ViT, ViTConfig
 from tinyvit.nn import Module
@@ -623,13 +629,14 @@ def trained(change=None, epochs=3):
 
 model, accuracy = trained()
 print(f"right on images never seen: {accuracy:.1%}")
-assert accuracy > (0.05 if fast else 0.75)
+assert accuracy > (0.05 if fast else 0.7)
 
 # %% [markdown]
 # `model.attention_maps` gives the weights $A$ of all blocks (layers, as one
-# also says) and heads: an array of shape $(L, B, h, N, N)$, with $L$ layers. Here is what three
-# tokens of the boot look at: the class token, and the patches in the red
-# squares. Each small map is a row of $A$, without the class token's share.
+# also says) and heads: an array of shape $(L, B, h, N, N)$, with $L$ layers.
+# Here is what three tokens of the boot look at in the first and in the last
+# layer: the class token, and the patches in the red squares. Each small map
+# is a row of $A$, without the class token's share.
 
 # %%
 maps = model.attention_maps(normalise(test.images[:200]))
@@ -638,39 +645,38 @@ np.testing.assert_allclose(maps.sum(axis=-1), 1, rtol=1e-5)
 
 
 def draw_maps(maps, index, tokens):
-    """One row of maps for each token of an image, heads abreast."""
-    layers, _, heads = maps.shape[:3]
-    figure, axes = style.new_figure(7.5, 3.4, 3, 1 + layers * heads)
-    figure.suptitle("Eight heads, eight ways to look", fontsize=11,
+    """A row for each token of an image, a column for each head."""
+    shown = [(0, 0), (0, 1), (3, 0), (3, 1)]  # layer and head
+    figure, axes = style.new_figure(5.8, 3.9, 3, 5)
+    figure.suptitle("Four heads, four ways to look", fontsize=11,
                     x=0.01, ha="left")
     for row, token in zip(axes, tokens):
         row[0].imshow(test.images[index, :, :, 0], cmap="gray_r")
         if token:
             y, x = np.divmod(token - 1, 7) * np.array(4) + 1.5
             row[0].plot(x, y, "s", mfc="none", mec=style.VERMILION,
-                        ms=8, mew=2)
-        for number, axis in enumerate(row[1:]):
-            layer, head = divmod(number, heads)
+                        ms=11, mew=2)
+        for axis, (layer, head) in zip(row[1:], shown):
             shares = maps[layer, index, head, token, 1:]
             axis.imshow(shares.reshape(7, 7), cmap="cividis")
-            axes[0, number + 1].set_title(
-                f"layer {layer + 1}\nhead {head + 1}", fontsize=8
-            )
         for axis in row:
             axis.set_xticks([])
             axis.set_yticks([])
             axis.grid(False)
-    axes[0, 0].set_ylabel("class token", fontsize=8)
-    axes[1, 0].set_ylabel("a patch", fontsize=8)
-    axes[2, 0].set_ylabel("another", fontsize=8)
+    for axis, (layer, head) in zip(axes[0, 1:], shown):
+        axis.set_title(f"layer {layer + 1}\nhead {head + 1}",
+                       fontsize=10)
+    for axis, name in zip(axes[:, 0], ("class token", "a patch",
+                                       "another")):
+        axis.set_ylabel(name, fontsize=10)
 
 
 draw_maps(maps, index=10, tokens=[0, 1 + 5 * 7 + 1, 1 + 2 * 7 + 4])
 
 # %% [markdown]
-# Nobody told the heads what to look for. They differ from each other, and
-# some of them look elsewhere for another patch. In the book's web page
-# there is a figure to play with here: choose a layer, a head and a patch.
+# Nobody told the heads what to look for, and they differ from each other.
+# In the book's web page there is a figure to play with here: choose a
+# layer, a head and a patch.
 #
 # <!-- interactive: attention-explorer -->
 #
@@ -686,7 +692,7 @@ common = common.mean(axis=(1, 2))  # (layers,)
 for layer in range(config.depth):
     print(f"layer {layer + 1}: largest weights {largest[layer, 0]:.2f} "
           f"and {largest[layer, 1]:.2f}, in common {common[layer]:.2f}")
-assert largest.max() > (1.2 if fast else 8) / 50
+assert largest.max() > (1.2 if fast else 6) / 50
 assert fast or common.max() < 0.7
 
 # %% [markdown]
@@ -694,9 +700,9 @@ assert fast or common.max() < 0.7
 # that it looks at, and average it with the weights. The paper calls this
 # the *mean attention distance* (appendix D.7, and Figure 7 on the right).
 # Attention that does not choose would give the mean distance of all pairs
-# of patches. In the paper's models some heads of the first layers look at
-# their neighbours only, others across the whole image; in the last layers
-# nearly all look far. Guess what ours do.
+# of patches. In the paper's models some heads of the first layers look only
+# at what is near, others across the whole image; in the last layers nearly
+# all look far. Guess what ours do.
 
 # %%
 place = np.stack(np.divmod(np.arange(49), 7), axis=1) * 4  # pixels
@@ -711,37 +717,17 @@ def distances(maps):
 
 
 far = distances(maps)
-depth, heads = far.shape
-figure, axis = style.new_figure(6, 2.7)
-for head, shape, colour in zip(
-    range(heads), "os", (style.BLUE, style.ORANGE)
-):
-    axis.plot(np.arange(1, depth + 1), far[:, head], shape,
-              color=colour, ms=9, label=f"head {head + 1}")
-axis.axhline(apart.mean(), color=style.GREY, linestyle="--")
-axis.text(1.3, apart.mean() - 1.4, "no choice", color=style.GREY)
-axis.axhline(4, color=style.GREY, linestyle="--")
-axis.text(1.3, 4.4, "the next patch", color=style.GREY)
-axis.set_xticks(range(1, depth + 1))
-axis.set_xlim(0.6, depth + 0.4)
-axis.set_ylim(0, 20)
-axis.set_xlabel("layer")
-axis.set_ylabel("mean distance, pixels")
-axis.set_title("No head keeps to its neighbours")
-axis.legend(loc="lower right", ncols=2);
-
-# %%
-print(np.round(far, 1))
-assert far.min() > 2 * 4
-if not fast:
-    assert far.max() - far.min() > 1
+print(f"without a choice {apart.mean():.1f} pixels")
+for layer, (first, second) in enumerate(far, 1):
+    print(f"layer {layer}: {first:.1f} and {second:.1f}")
+assert np.abs(far - apart.mean()).max() < 4  # a patch is 4 wide
 
 # %% [markdown]
-# They differ from each other by a pixel or two, and no head looks only at
-# its neighbours. To look near is what older networks, with convolutions, are
-# built to do. Attention has to find out from examples that it is useful.
-# The paper's models found out, with up to 300 million images. Ours has seen
-# ten thousand, three times each.
+# All look about as far as without a choice. Older networks, with
+# convolutions, are built to look near. Attention has to find out from
+# examples that this is useful. Some heads of the paper's models found out,
+# with up to 300 million images. Ours have seen ten thousand, three times
+# each.
 #
 # ## An experiment: must an average choose?
 #
@@ -779,10 +765,10 @@ np.testing.assert_allclose(uniform, 1 / config.tokens, rtol=1e-5)
 print(f"an average that chooses {accuracy:.1%}")
 print(f"one that does not       {plain_average:.1%}")
 if not fast:
-    assert 0.6 < plain_average < accuracy - 0.02
+    assert 0.5 < plain_average < accuracy - 0.02
 
 # %% [markdown]
-# It is worse, but far from lost: the average over all patches of something
+# It is worse, but far from lost. The average over all patches of something
 # that an MLP made of each patch and its position says a lot about an image
 # of clothes. (It is a bag of patches again, as in chapter 3, this time one
 # in which each patch knows its place.) What choosing adds is the rest.
@@ -791,10 +777,10 @@ if not fast:
 #
 # ### No division
 #
-# Forget $\sqrt{D_h}$, and nothing fails. For a model 32 numbers wide per
-# head, it is as if the queries were multiplied by $\sqrt{32}$. We can train
-# that, too. How sure are the heads before the first step, measured by the
-# largest weight of each row? A plain average would give $1/50$.
+# Forget $\sqrt{D_h}$, and nothing fails. For heads that are 32 numbers wide
+# it is as if the queries were multiplied by $\sqrt{32}$. We can train that,
+# too. How sure are the heads before the first step, measured by the largest
+# weight of each row? A plain average would give $1/50$.
 
 # %%
 unscaled = queries_times(32**0.5)
@@ -807,8 +793,6 @@ for name, change in (("divided", None), ("not divided", unscaled)):
     at_start[name] = largest.max(axis=-1).mean()
     print(f"{name:12} largest weight {at_start[name]:.2f}")
 assert at_start["divided"] < 0.1 and at_start["not divided"] > 1 / 3
-
-# %%
 _, no_division = trained(unscaled)
 print(f"trained: divided {accuracy:.1%}, not {no_division:.1%}")
 if not fast:
@@ -816,9 +800,10 @@ if not fast:
 
 # %% [markdown]
 # The matrices are random, and yet a row gives more than a third, on average,
-# to one token of fifty. At this width the gradient is not dead, as we have seen.
-# But a head that is sure before it has learned anything is sure of
-# something arbitrary, and has that to unlearn.
+# to one token of fifty. At this width the gradient is not dead, as we have
+# seen, and the model learns, but less well. A head that is sure before it
+# has learned anything is sure of something arbitrary, and has that to
+# unlearn.
 #
 # ### Softmax over the wrong axis
 #
@@ -835,11 +820,11 @@ q, k, _ = np.split(qkv[0], 3, axis=1)
 S = q[:, :32] @ k[:, :32].T / np.sqrt(32)  # the first of two heads
 sums = softmax(S.T).sum(axis=0)  # of the rows, if it is wrong
 kinds = {
-    "over keys: every row sums to 1": softmax(S),
-    "over queries: every column does": softmax(S.T).T,
+    "over keys:\nevery row sums to 1": softmax(S),
+    "over queries:\nevery column does": softmax(S.T).T,
 }
 figure, axes = style.new_figure(
-    7.5, 3.6, 1, 4, width_ratios=[4, 1, 4, 1]
+    6.2, 3.2, 1, 4, width_ratios=[4, 1.3, 4, 1.3]
 )
 for (name, A), pair in zip(kinds.items(), (axes[:2], axes[2:])):
     pair[0].imshow(A, cmap="cividis", vmin=0, vmax=0.3, aspect="auto")
@@ -850,7 +835,7 @@ for (name, A), pair in zip(kinds.items(), (axes[:2], axes[2:])):
     pair[1].set_ylim(49.5, -0.5)
     pair[1].set_yticks([])
     pair[1].set_xlim(0, sums.max())
-    pair[1].set_xlabel("row's sum")
+    pair[1].set_xlabel("row's\nsum")
 axes[0].set_ylabel("query");
 
 # %%
@@ -858,7 +843,7 @@ print(f"rows sum to {sums.min():.2f} up to {sums.max():.2f}")
 np.testing.assert_allclose(softmax(S).sum(axis=1), 1, rtol=1e-5)
 assert sums.min() < 0.95 and sums.max() > 1.05
 if not fast:
-    assert sums.min() < 0.5 and sums.max() > 2
+    assert sums.min() < 0.7 and sums.max() > 1.5
 
 # %% [markdown]
 # Look at the sums of the rows. An answer is no average any more: some
@@ -869,49 +854,14 @@ if not fast:
 # %%
 alone = softmax(S[:1].T).T
 assert (alone == 1).all()
-assert (softmax(S[:1]) == softmax(S)[:1]).all()  # as it should be
-
-
-# %% [markdown]
-# So surely such a model learns nothing? Guess, then train one.
-
-# %%
-class WrongAxis(Module):
-    """Multi-head attention whose softmax is over the queries."""
-
-    def __init__(self, right):
-        self.qkv, self.out = right.qkv, right.out
-
-    def __call__(self, x, asking=None):
-        batch, tokens, _ = x.shape
-        qkv = self.qkv(x).reshape(batch, tokens, 3, heads, -1)
-        q, k, v = (
-            qkv[:, :, i].transpose(0, 2, 1, 3) for i in range(3)
-        )
-        scores = k @ q.transpose(0, 1, 3, 2) * q.shape[3] ** -0.5
-        A = softmax_of_tensor(scores).transpose(0, 1, 3, 2)
-        mixed = (A @ v).transpose(0, 2, 1, 3).reshape(x.shape)
-        return self.out(mixed[:, :asking])
-
-
-def wrong_axis(block):
-    block.attention = WrongAxis(block.attention)
-
-
-_, other_axis = trained(wrong_axis)
-print(f"over keys {accuracy:.1%}, over queries {other_axis:.1%}")
-if not fast:
-    assert other_axis > 0.6
+# As it should be:
+np.testing.assert_allclose(softmax(S[:1]), softmax(S)[:1], rtol=1e-5)
 
 # %% [markdown]
-# It learns! Gradients train whatever they are given. After so few passes it
-# is behind, but that is no rule: with more of them, or other positions, it
-# can come out ahead. That makes the mistake so hard to find. There is no
-# error and no bad accuracy, only a model that agrees with no published
-# weights, in which a token's answer changes with the company that asks.
-# What finds it is a comparison with something slow and plain, such as
-# the loop for token 5 at the beginning. (Some models share out the keys on
-# purpose: *slot attention* is one.)
+# No error tells you, for the shapes are right. What finds the mistake is a
+# comparison with something slow and plain, such as the loop for token 5 at
+# the beginning. (Some models share out the keys on purpose: *slot
+# attention* is one.)
 #
 # ## What it costs
 #
@@ -931,10 +881,10 @@ if not fast:
 # The first two grow with $N$, the last two with $N^2$. They are equal when
 # $2 N^2 D = 12 N D^2$, that is at $N = 6D$.
 #
-# For training, count also the numbers that have to be kept for the way
-# back. Those per token are $16 D$ in tinyvit (queries, keys and values,
-# what layer norm and the MLP keep), and the weights are $h N^2$. These are
-# equal at $N = 16 D / h = 16 D_h$.
+# For training, count also the numbers that a block has to keep for the way
+# back. In tinyvit these are $16 D$ for each token (queries, keys and values,
+# and what layer norm and the MLP keep), and the weights of attention, which
+# are $h N^2$. $16 N D$ and $h N^2$ are equal at $N = 16 D / h = 16 D_h$.
 
 # %%
 from tinyvit.models.cost import cost
@@ -955,10 +905,10 @@ def block_cost(image_size):
 
 sides = np.arange(64, 1537, 16)
 tokens, work, kept = np.array([block_cost(side) for side in sides]).T
-figure, axis = style.new_figure(6.5, 3)
+figure, axis = style.new_figure(6, 3)
 axis.plot(sides, 100 * kept, color=style.VERMILION)
 axis.plot(sides, 100 * work, color=style.BLUE)
-axis.text(545, 60, "of the memory", color=style.VERMILION, ha="right")
+axis.text(900, 82, "of the memory", color=style.VERMILION, ha="right")
 axis.text(1000, 35, "of the work", color=style.BLUE)
 axis.axhline(50, color=style.GREY, linestyle="--", linewidth=1)
 axis.axvline(224, color=style.GREY, linestyle=":", linewidth=1)
@@ -982,25 +932,26 @@ assert share_of_work < 0.05 and 0.15 < share_of_memory < 0.18
 
 # %% [markdown]
 # In the paper's Base model, at 224 pixels, the famous square is less than a
-# twentieth of the work and a sixth of the memory. From 512 pixels on it is
-# more than half of what a block keeps for training, and from 1,088 on more
-# than half of its work. So the first thing to get rid of is the memory.
+# twentieth of the work and about a sixth of the memory. From 512 pixels on
+# it is more than half of what a block keeps for training, and from 1,088 on
+# more than half of its work. So the first thing to get rid of is the memory.
 #
 # ## Online softmax: N x N never exists
 #
 # We want $o$, which has $N D_h$ numbers, and for that make $A$ with $N^2$.
 # Does all of $A$ have to be there at once? Rows are independent, so one may
 # take some queries at a time. But can we also go through the *keys* block
-# by block, and forget each block? For one query with scores $s_j$,
+# by block, and forget each block? For one query with scores $s_j$ and its
+# answer $o$, of shape $(D_h,)$ like each value $v_j$,
 #
 # $$
 # o = \frac{\sum_j e^{s_j} v_j}{\sum_j e^{s_j}} .
 # $$
 #
 # Two sums over $j$: both can run along. If only there were not the
-# overflow: we have to subtract the largest score, and we know that only at
-# the end. Here is the way out. Above and below we may use any number $m$ in
-# place of the largest score:
+# overflow of chapter 2: we have to subtract the largest score, and we know
+# that only at the end. Here is the way out. Above and below we may use any
+# number $m$ in place of the largest score:
 #
 # $$
 # o = \frac{\sum_j e^{s_j - m} v_j}{\sum_j e^{s_j - m}} = \frac{u}{t}
@@ -1058,7 +1009,7 @@ for block in (1, 64, 100, N):
 
 # %% [markdown]
 # Blocks of any size give the same, but for the rounding of float32. This is
-# no approximation. Let us see on one query how the three run, with few
+# no approximation. Let us see on one query how $m$ and $t$ run, with few
 # keys, whose scores rise (which is the hard case):
 
 # %%
@@ -1092,8 +1043,8 @@ peaks = {
     "online": peak_megabytes(lambda: online_attention(q, k, v)),
 }
 for name, peak in peaks.items():
-    print(f"{name:6} {peak:5.1f} MB")
-print(f"A alone is {A.nbytes / 1e6:.1f} MB")
+    print(f"{name:6} {peak:3.0f} MB")
+print(f"A alone is {A.nbytes / 1e6:.0f} MB")
 assert peaks["N x N"] > A.nbytes / 1e6
 assert peaks["online"] < peaks["N x N"] / (1.2 if fast else 5)
 
@@ -1132,10 +1083,10 @@ np.testing.assert_allclose(
 # %% [markdown]
 # The price: the scores are computed twice. On a GPU that can be cheaper
 # than to write them to memory and read them again, and attention written
-# in this way is called *FlashAttention*. In tinyvit the
-# CPU's kernel keeps $A$, and the GPU's does not: `attention.cu` has this
-# loop, with a block's queries in fast memory and keys and values passing
-# by. [Chapter 8](08_kernels.ipynb) walks through it.
+# in this way is called *FlashAttention*. In tinyvit the CPU's kernel keeps
+# $A$, and the GPU's does not. It runs this loop, with some queries in fast
+# memory and keys and values passing by. [Chapter 8](08_kernels.ipynb) walks
+# through it.
 #
 # ## Exercises
 #
@@ -1165,6 +1116,9 @@ def check_masked(masked_attention):
         print(f"Not yet: the answers are {v.shape}, as v is.")
         return False
     S = q @ k.T / np.sqrt(4)
+    if np.allclose(out, softmax(S) @ v):
+        print("Not yet: all tokens are looked at, allowed or not.")
+        return False
     if np.allclose(out, softmax(S) * allowed @ v):
         print("Not yet: the weights that are left must sum to 1 again.")
         return False
@@ -1176,6 +1130,10 @@ def check_masked(masked_attention):
     if np.allclose(out, softmax(masked.T).T @ v):
         print("Not yet: softmax goes over the keys, the last axis.")
         return False
+    turned = np.where(allowed.T, S, -np.inf)
+    if np.allclose(out, softmax(turned) @ v):
+        print("Not yet: row i of allowed belongs to query i.")
+        return False
     undivided = softmax(2 * masked) @ v  # sqrt(4) is 2
     if np.allclose(out, undivided):
         print("Not yet: the scores are not divided by sqrt(D_h).")
@@ -1185,8 +1143,8 @@ def check_masked(masked_attention):
               "that are left out? Where allowed is true, it may look.")
         return False
     if not np.allclose(out, softmax(masked) @ v):
-        print("Not yet: make the scores, put -infinity where it is not "
-              "allowed to look, and go on as before.")
+        print("Not yet: before softmax, change the scores of those "
+              "that may not be looked at. To what? e^score must be 0.")
         return False
     print("Right!")
     return True
@@ -1233,6 +1191,9 @@ def check_merge(merge):
     found = merge(*halves)
     if found is None:
         print("Not yet: the function returns nothing.")
+        return False
+    if len(found) != 3:
+        print("Not yet: return three arrays: m, t and u.")
         return False
     m, t, u = found
     right_m, right_t, right_u = part(scores, values)
