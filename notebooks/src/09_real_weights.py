@@ -16,17 +16,18 @@
 # You have built the whole model ([chapter
 # 5](05_the_encoder_and_the_whole_vit.ipynb)), trained it ([chapter
 # 7](07_training_for_real.ipynb)) and made it fast ([chapter
-# 8](08_kernels.ipynb)). But nobody trains the large ViTs at home: that took
-# hundreds of millions of images. Their weights are published instead, as
-# files called *checkpoints*, by the paper's authors at Google and by two
-# libraries, *timm* and Hugging Face's *transformers*. This chapter reads
-# all three kinds. At the end it takes apart attention rollout, the pictures
-# of where a model looks that you saw in [chapter
+# 8](08_kernels.ipynb)). But nobody trains the large ViTs at home: the
+# paper's largest set has 300 million images. Weights are published instead,
+# as checkpoints, by the paper's authors at Google and by two libraries,
+# *timm* and Hugging Face's *transformers*. This chapter reads all three
+# kinds. At the end it takes apart attention rollout, the pictures of where
+# a model looks that you saw in [chapter
 # 0](00_an_image_is_worth_16x16_words.ipynb).
 #
-# The official files are hundreds of megabytes, and this chapter should run
-# without a network. So we play both sides: we train a small model, write
-# its weights as each of the three would, and read them back.
+# The official files are large (four bytes for each of some 86 million
+# numbers of ViT-Base), and this chapter should run without a network. So we
+# play both sides: we train a small model as in chapter 7, write its weights
+# as each of the three would, and read them back.
 #
 # ## The idea
 #
@@ -136,7 +137,8 @@ assert len(ours) == 4 + 12 * config.depth + 4
 # $$
 #
 # It must hold for every $x$, so $W'_{ji} = W_{ij}$, that is $W' = W^\top$.
-# Google's code, which is written in JAX, has (in, out) like ours.
+# Google's code, which is built on a library called JAX, has (in, out) like
+# ours.
 #
 # **Queries, keys and values.** Attention (chapter 4) multiplies with three
 # matrices $(D, D)$, and cuts each result into $H$ heads of $D/H$ numbers.
@@ -154,15 +156,16 @@ assert len(ours) == 4 + 12 * config.depth + 4
 #
 # **Patches.** Our matrix $E$ (chapter 3) has a row for each number of a
 # patch. With $C$ channels, pixel row $r$, column $q$ and channel $k$ stand
-# in row $(rP + q)\,C + k$. The others see a convolution in it and keep a
-# *kernel* with an axis for each: Google $(P, P, C, D)$, which is called
-# HWIO (height, width, in, out), PyTorch $(D, C, P, P)$: OIHW.
+# in row $(rP + q)\,C + k$. The others see a convolution in it and call its
+# weights a *kernel*, with an axis for each of $r$, $q$, $k$ and $D$:
+# Google $(P, P, C, D)$, which is called HWIO (height, width, in, out),
+# PyTorch $(D, C, P, P)$: OIHW.
 #
 # | parameter | ours | Google | timm | Hugging Face |
 # |---|---|---|---|---|
 # | patches | $(P^2 C, D)$ | $(P, P, C, D)$ | $(D, C, P, P)$ | as timm |
 # | q, k, v | $(D, 3D)$ | 3 of $(D, H, D/H)$ | $(3D, D)$ | 3 of $(D, D)$ |
-# | attention out | $(D, D)$ | $(H, D/H, D)$ | $(D, D)$, turned | as timm |
+# | attention out | $(D, D)$ | $(H, D/H, D)$ | $(D, D)$, transposed | as timm |
 # | other matrices | (in, out) | (in, out) | (out, in) | (out, in) |
 # | vectors | $(D)$ | the same | the same | the same |
 #
@@ -177,17 +180,17 @@ by_head = [
     part.reshape(D, H, D // H) for part in np.split(qkv, 3, axis=1)
 ]
 figure, axes = style.new_figure(
-    7.5, 3.1, 1, 4, width_ratios=[3, 1, 1.1, 3.4]
+    6, 2.9, 1, 4, width_ratios=[2.6, 1, 1.1, 3]
 )
 gap = np.full((D, 6), np.nan)
 halves = [one[:, h] for one in by_head for h in range(H)]
 shown = [
-    ("ours: (64, 192)", qkv),
+    ("ours:\n(64, 192)", qkv),
     ("timm:\n(192, 64)", qkv.T),
     ("Hugging Face:\n3 of (64, 64)", np.concatenate(
         [np.r_[part.T, gap.T] for part in np.split(qkv, 3, axis=1)]
     )[:-6]),
-    ("Google: 3 of (64, 2, 32)", np.concatenate(
+    ("Google:\n3 of (64, 2, 32)", np.concatenate(
         [np.c_[half, gap] for half in halves], axis=1
     )[:, :-6]),
 ]
@@ -195,7 +198,8 @@ for axis, (title, matrix) in zip(axes, shown):
     axis.imshow(matrix, cmap="cividis", vmin=0, vmax=3 * D)
     axis.set_title(title, fontsize=9)
     axis.axis("off")
-figure.suptitle("One matrix, held in four ways", x=0.01, ha="left");
+figure.suptitle("One matrix, held in four ways", x=0.01, ha="left",
+                fontsize=11);
 
 # %% [markdown]
 # ## The code: three formats by hand
@@ -366,12 +370,15 @@ assert len(sizes) == 1  # not one number more or less
 # `np.savez` writes. The other two are *safetensors*, a format that is
 # quickly explained: 8 bytes say how long the header is; the header is a
 # JSON text that says of each array its type, its shape, and where it lies;
-# then come the numbers. That is all. We can write one ourselves.
+# then come the numbers. That is all. So we write one ourselves, and let the
+# format's own library read it.
 
 # %%
 import json
 import tempfile
 from pathlib import Path
+
+from safetensors.numpy import load_file
 
 folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
 os.chdir(folder.name)  # we write here; Python removes it
@@ -396,8 +403,10 @@ def write_safetensors(path, arrays):
 
 np.savez("google.npz", **google)
 write_safetensors("timm.safetensors", timm)
-for path in ("google.npz", "timm.safetensors"):
-    print(path, Path(path).stat().st_size, "bytes")
+read = load_file("timm.safetensors")
+assert read.keys() == timm.keys()
+for name, array in timm.items():
+    np.testing.assert_array_equal(read[name], array)
 
 # %% [markdown]
 # ## The same in tinyvit
@@ -482,23 +491,8 @@ for source, mine in ((google_source, google), (timm_source, timm)):
 #
 # Are we done? We wrote the files with a table, and read them with the same
 # table. Suppose we had forgotten a transpose, in writing *and* in reading.
-# The numbers would come back all the same:
-
-# %%
-W = ours["blocks.0.attention.out.weight"]
-
-
-def give(matrix):
-    return matrix  # forgot the transpose
-
-
-def take(matrix):
-    return matrix  # and here too
-
-
-np.testing.assert_array_equal(take(give(W)), W)
-
-# %% [markdown]
+# The numbers would come back all the same, in the right places.
+#
 # What proves something is a comparison with *the others' program*: their
 # arrays, their arithmetic, their answer. So here is a ViT as PyTorch's
 # people would write it, on timm's arrays. It never sees our tables. Images
@@ -562,14 +556,15 @@ assert apart < 1e-4
 
 # %% [markdown]
 # Two programs that share nothing but the file give the same logits, up to
-# rounding. *That* is agreement, and tinyvit's tests do it with the real
-# libraries: models of random weights in timm, transformers and Google's
-# JAX code, their files read, their logits compared. (The published files
+# rounding. *That* is agreement, and tinyvit's tests do it with models of
+# random weights in timm, in transformers, and in one that is built on JAX
+# as Google's is: files read, logits compared. (The published files
 # themselves could not be fetched where this was written. The last section
 # has the commands to try it.) With a forgotten transpose in the file,
 # agreement is gone:
 
 # %%
+W = ours["blocks.0.attention.out.weight"]
 forgetful = {**timm, "blocks.0.attn.proj.weight": W}
 theirs = their_program(forgetful, channels_first, heads=2)
 apart = np.abs(theirs - original[:50]).max()
@@ -586,15 +581,18 @@ assert apart > (0.01 if fast else 1)
 # uses tanh; timm and Hugging Face are exact.
 #
 # **Which epsilon?** Layer norm divides by $\sqrt{\sigma^2 + \varepsilon}$.
-# Google and timm have $\varepsilon = 10^{-6}$, Hugging Face $10^{-12}$. For
-# a small $\varepsilon / \sigma^2$,
+# Google and timm have $\varepsilon = 10^{-6}$, Hugging Face $10^{-12}$. The
+# slope of $(1 + u)^{-1/2}$ at $u = 0$ is $-\tfrac12$, so for a small $u =
+# \varepsilon / \sigma^2$
 #
 # $$
-# \frac{1}{\sqrt{\sigma^2 + \varepsilon}} \approx
-# \frac{1}{\sigma} \left(1 - \frac{\varepsilon}{2 \sigma^2}\right),
+# \frac{1}{\sqrt{\sigma^2 + \varepsilon}}
+# = \frac{(1 + u)^{-1/2}}{\sigma}
+# \approx \frac{1}{\sigma}
+#   \left(1 - \frac{\varepsilon}{2 \sigma^2}\right) ,
 # $$
 #
-# so it matters where vectors are short.
+# and $\varepsilon$ matters where $\sigma$ is small.
 
 # %%
 from math import erf
@@ -653,7 +651,7 @@ def in_float64(model):
         parameter.data = parameter.data.astype(np.float64)
 
 
-few = x[:100]
+few = x[: 20 if fast else 100]
 precise = stages(altered(in_float64), few.astype(np.float64))
 suspects = {
     "float32's rounding": (altered(), style.GREY),
@@ -681,16 +679,18 @@ if not fast:
     assert 10 * rounding[-1] < other_gelu[-1] < 1e-2
     assert turned[2] < 1e-5 and turned[3] > 0.01
 
-places = ["embedding", *(f"block {i}" for i in range(1, 5)), "logits"]
-figure, axis = style.new_figure(7, 3.3)
-for name, (_, colour) in suspects.items():
-    axis.semilogy(places, distance[name], color=colour, marker="o")
+places = ["embed-\nding", *(f"block\n{i}" for i in range(1, 5)), "logits"]
+figure, axis = style.new_figure(5.8, 3.3)
+lifts = (0, -3, 5, 0)  # of the names, so that none covers another
+for (name, (_, colour)), lift in zip(suspects.items(), lifts):
+    axis.semilogy(range(6), distance[name], color=colour, marker="o")
     axis.annotate(
-        name, (5, distance[name][-1]), (8, 0), color=colour,
+        name, (5, distance[name][-1]), (8, lift), color=colour,
         textcoords="offset points", va="center",
     )
-axis.set_xlim(-0.3, 7.3)
-axis.set_xticks(range(6))
+axis.set_xlim(-0.3, 8.4)
+axis.set_xticks(range(6), places)
+axis.set_xlabel("compared after")
 axis.set_ylabel("relative difference")
 axis.set_title("Where the lines part is where the mistake is");
 
@@ -743,7 +743,7 @@ mistakes = {
         altered(lambda model: turn_out(model, [3])),
     "1 head instead of 2": altered(heads=1),
     "positions shifted by one": altered(shift_positions),
-    "patches: rows and columns swapped": altered(turn_patches),
+    "patches' rows, columns swapped": altered(turn_patches),
     "keys and queries swapped":
         altered(lambda model: reorder(model, (1, 0, 2))),
     "out not turned, all blocks":
@@ -759,17 +759,18 @@ for name, share in still.items():
 # %%
 if not fast:
     assert still["the other GELU"] > right - 0.005
-    assert right - 0.06 < still["out not turned, last block"] < right
-    assert still["4 heads instead of 2"] > right - 0.1
+    for name in ("4 heads instead of 2", "out not turned, last block"):
+        assert right - 0.12 < still[name] < right + 0.005
     assert still["out not turned, all blocks"] < 0.25
 
-figure, axis = style.new_figure(7.5, 3.3)
+figure, axis = style.new_figure(5.8, 3.3)
 colours = [style.GREY] + [style.BLUE] * (len(still) - 1)
 bars = axis.barh(list(still), [100 * s for s in still.values()],
                  color=colours)
 axis.bar_label(bars, fmt=" %.1f %%")
 axis.axvline(10, color=style.VERMILION, linestyle="--")
-axis.set_xlim(0, 100)
+axis.set_xlim(0, 110)
+axis.set_xticks(range(0, 101, 20))
 axis.invert_yaxis()
 axis.grid(axis="y", visible=False)
 axis.set_xlabel("accuracy, % (dashed: guessing)")
@@ -833,9 +834,10 @@ if not fast:
 
 # %% [markdown]
 # Nothing is refused: a number is a number. And "0 to 1", the scale that
-# looks so natural, is among the worst, since the black background, which
-# the model has always seen as -1, is now grey. (Scaling with the mean and
-# standard deviation of ImageNet's pixels is the custom for other models,
+# looks so natural, is among the worst, since the background, which is black
+# to the model (our figures draw it white) and has always been -1, is now
+# grey. (Scaling with the mean and standard deviation of ImageNet's pixels,
+# roughly 0.45 and 0.225 of the full range, is the custom for other models,
 # such as DeiT.)
 #
 # Therefore a tinyvit model carries its preprocessing in its config: how to
@@ -854,120 +856,57 @@ except TypeError as error:
 # %% [markdown]
 # ## Another size of image
 #
-# The paper trains at 224 pixels and fine-tunes at 384 (section 3.2). With
-# the same patches that is a longer sentence, and every array fits but one:
-# the position embeddings, one vector for each place of a $7 \times 7$ grid
-# in our case. For another grid they are *interpolated*, like an image with
-# $D$ channels.
+# The paper trains at 224 pixels and *fine-tunes*, which means to go on
+# training a trained model, at 384 (section 3.2). With the same
+# patches that is a longer sentence, and every array fits but one: the
+# position embeddings, one vector for each place of a $7 \times 7$ grid in
+# our case. For another grid they are *interpolated*, like an image with $D$
+# channels.
 #
-# In one direction first. Old positions stand at $0, 1, \dots, n-1$. Where
-# do $m$ new ones stand, $i = 0 \dots m - 1$? There are two customs.
-# *Corners aligned*: the first and the last stay where they are. *Pixels*:
-# each position is the middle of a cell, and the cells fill the same width.
+# In one direction first. Old positions stand at $j = 0, 1, \dots, n-1$. Let
+# $m$ new ones, $i = 0 \dots m - 1$, be spread evenly over the same length,
+# so that the first and the last stay where they are:
 #
 # $$
-# \begin{aligned}
-# s_i &= i\, \frac{n-1}{m-1} && \text{corners aligned} \\
-# s_i &= \left(i + \tfrac12\right) \frac{n}{m} - \tfrac12
-#     && \text{pixels}
-# \end{aligned}
+# s_i = i\, \frac{n-1}{m-1} .
 # $$
 #
 # *Linear* interpolation takes from each old position $j$ the share
 # $\max(0,\, 1 - |s_i - j|)$. That makes a matrix $M$ of shape $(m, n)$.
-# For a grid $G$ it is used twice, for rows and for columns:
-# $G' = M G M^\top$, in each of the $D$ channels.
+# For a grid $G$, $(n, n)$, it is used twice, for rows and for columns:
+# $G' = M G M^\top$, of shape $(m, m)$, in each of the $D$ channels. The
+# class token has no place in the grid; its vector is kept apart.
 
 # %%
-def corners(n, m):
-    return np.arange(m) * (n - 1) / (m - 1)
+from tinyvit.models.published.resize import resize_positions
 
 
-def cells(n, m):
-    middle = (np.arange(m) + 0.5) * n / m - 0.5
-    return np.clip(middle, 0, n - 1)  # no further than the edge
+def linear_matrix(n, m):
+    """(m, n): the share that each new position has of each old."""
+    places = np.arange(m) * (n - 1) / (m - 1)
+    apart = np.abs(places[:, None] - np.arange(n))
+    return np.maximum(1 - apart, 0)
 
 
-def linear_matrix(places, n):
-    """(m,) -> (m, n): the share of each old position."""
-    return np.maximum(
-        1 - np.abs(places[:, None] - np.arange(n)), 0
-    )
-
-
-def resize(embedding, M):
+def resize(embedding, n, m):
     """(1, 1 + n * n, D) -> (1, 1 + m * m, D)."""
     front, rest = embedding[:, :1], embedding[0, 1:]
-    m, n = M.shape
-    grid = rest.reshape(n, n, -1)
-    grid = np.einsum("ia,jb,abd->ijd", M, M, grid)
+    M = linear_matrix(n, m)
+    grid = np.einsum("ia,jb,abd->ijd", M, M, rest.reshape(n, n, -1))
     return np.concatenate([front, grid.reshape(1, m * m, -1)], axis=1)
 
 
-# %%
-figure, axis = style.new_figure(7, 2.1)
-rows = [
-    ("7 old ones", np.arange(7), style.GREY),
-    ("10, corners aligned", corners(7, 10), style.BLUE),
-    ("10, pixels", (np.arange(10) + 0.5) * 0.7 - 0.5, style.ORANGE),
-]
-for height, (name, places, colour) in enumerate(rows):
-    axis.plot(places, np.full(len(places), height), "o", color=colour)
-    axis.text(-0.9, height, name, ha="right", va="center", color=colour)
-axis.set_ylim(2.6, -0.6)
-axis.set_yticks([])
-axis.spines["left"].set_visible(False)
-axis.set_xlabel("place along the old grid")
-axis.set_title("Two customs for where the new positions stand");
-
-# %% [markdown]
-# The class token has no place in the grid; its row is kept apart. tinyvit
-# has both, and the same with a cubic curve through four old positions
-# instead of a line through two (*bicubic*):
-
-# %%
-from tinyvit.models.published.resize import METHODS, resize_positions
-
 positions = ours["position.embedding"]
-for name, places in (("bilinear_corners", corners),
-                     ("bilinear", cells)):
-    M = linear_matrix(places(7, 10), 7)
-    np.testing.assert_allclose(METHODS[name](7, 10), M, atol=1e-12)
-    np.testing.assert_allclose(
-        resize_positions(positions, 7, 10, name),
-        resize(positions, M), atol=1e-5,
-    )
-print(list(METHODS))
-
-# %%
-figure, axes = style.new_figure(7.5, 2.5, 1, 4)
-grids = [positions[0, 1:].reshape(7, 7, D)] + [
-    resize_positions(positions, 7, 14, name)[0, 1:].reshape(14, 14, D)
-    for name in ("bilinear_corners", "bicubic")
-]
-channel = grids[0].std(axis=(0, 1)).argmax()  # the liveliest
-grids.append(grids[2] - grids[1])
-titles = ["7 x 7, learned", "bilinear,\ncorners aligned",
-          "bicubic,\npixels", "the second\nfrom the third"]
-for axis, grid, title in zip(axes, grids, titles):
-    shown = axis.imshow(
-        grid[..., channel], cmap="cividis",
-        vmin=grids[0][..., channel].min(),
-        vmax=grids[0][..., channel].max(),
-    )
-    axis.set_title(title, fontsize=9)
-    axis.axis("off")
-axes[3].images[0].set_clim(-0.5 * np.ptp(grids[0][..., channel]),
-                           0.5 * np.ptp(grids[0][..., channel]))
-figure.suptitle("Two customs: alike, and not equal", x=0.01, ha="left")
-apart = grids[3].std() / grids[1].std()
-print(f"their difference is {apart:.0%} as large as they are")
-assert 0.05 < apart < 0.6
+np.testing.assert_allclose(
+    resize(positions, 7, 10),
+    resize_positions(positions, 7, 10, "bilinear_corners"), atol=1e-5,
+)
 
 # %% [markdown]
-# And here is a surprise for users: each source has its own custom. Google's
-# code aligns the corners, timm and Hugging Face take bicubic. So the very
-# same weights, in three files, answer differently at another size.
+# That is what Google's code does. timm and Hugging Face put the new
+# positions a little differently, and draw a cubic curve through four old
+# ones instead of a line through two (*bicubic*). So the very same weights,
+# in two files, answer differently at another size.
 #
 # ### An experiment: how much does it cost?
 #
@@ -991,7 +930,7 @@ def scaled(images, size):
     ])[..., None]
 
 
-sizes = [20, 24, 28, 32, 36, 40]
+sizes = [24, 28, 32] if fast else [20, 24, 28, 32, 36, 40]
 curves = {"google.npz": [], "timm": [], "resized and back": []}
 for size in sizes:
     other = scaled(images, size)
@@ -1001,40 +940,22 @@ for size in sizes:
         curves[source].append(found)
     back = normalise(scaled(other, 28))
     curves["resized and back"].append(accuracy(logits_of(model, back)))
-
-# %%
-figure, axis = style.new_figure(7, 3.1)
-for (name, values), colour, label, lift in zip(
-    curves.items(), (style.BLUE, style.ORANGE, style.GREY),
-    ("Google's file", "timm's file", "resized and back to 28"),
-    (-9, 9, 0),
-):
-    axis.plot(sizes, 100 * np.array(values), "o-", color=colour)
-    axis.annotate(
-        label, (40, 100 * values[-1]), (8, lift), color=colour,
-        textcoords="offset points", va="center",
-    )
-    print(f"{name:17}", *(f"{value:.1%}" for value in values))
-axis.set_xlim(19, 49)
-axis.set_xticks(sizes)
-axis.set_xlabel("size of the test images, pixels")
-axis.set_ylabel("accuracy, %")
-axis.set_title("Another size costs more than what the image loses")
+print("pixels          ", *(f"{size:6}" for size in sizes))
+for name, values in curves.items():
+    print(f"{name:16}", *(f"{value:6.1%}" for value in values))
 if not fast:
     google_curve, timm_curve, control = map(np.array, curves.values())
     assert np.allclose(google_curve[2], timm_curve[2])
-    assert (google_curve < right - 0.1)[[0, 1, 3, 4, 5]].all()
-    assert np.abs(google_curve - timm_curve).max() < 0.05
-    assert control[3:].min() > right - 0.05
-    assert (google_curve != timm_curve)[[0, 1, 3, 4, 5]].any()
+    assert (google_curve < right - 0.05)[[0, 1, 3, 4, 5]].all()
+    assert 0 < np.abs(google_curve - timm_curve).max() < 0.05
+    assert control[3:].min() > right - 0.03
 
 # %% [markdown]
-# Even a *larger* image, in which nothing is lost, costs ten points and
-# more. The positions are not to blame alone: a patch of 4 pixels now shows
-# a smaller piece of the shirt than any patch that $E$ was trained on. That
-# is why the paper fine-tunes at the new size: the resized positions are a
-# start, no more. Between the two customs the difference is much smaller
-# than that.
+# Even a *larger* image, in which next to nothing is lost, costs many
+# points. The positions can't be the whole reason: a patch of 4 pixels now
+# shows a smaller piece of the shirt than any patch that $E$ was trained on.
+# So the resized positions are a start for fine-tuning, no more. Between the
+# two files the difference is much smaller.
 #
 # ## Is it safe to open a file?
 #
@@ -1059,40 +980,24 @@ pickle.loads(Path("weights.pth").read_bytes())
 
 # %% [markdown]
 # We only *read* it, and it ran. tinyvit doesn't read pickles. It says what
-# it found, and gives a command that makes a safetensors file, in a mode of
-# PyTorch that calls nothing:
+# it found, and after that gives a command that makes a safetensors file of
+# it, in a mode of PyTorch that calls nothing:
 
 # %%
-import textwrap
-
 try:
     load_pretrained("weights.pth")
 except InputError as error:
     refused = str(error)
-print(textwrap.fill(refused, 72))
-assert "can run any code" in refused
+print(refused.split(": ")[0], "...")
+assert "can run any code" in refused and "python -c" in refused
 
 # %% [markdown]
-# A `.npz` file can hide one as well: an array of Python objects is stored
-# as a pickle. NumPy refuses it unless told `allow_pickle=True`, and so does
-# tinyvit, which tells nobody so.
-
-# %%
-np.savez("objects.npz", **{
-    **google, "head/bias": np.array([Weights()] * 10, object)
-})
-try:
-    load_pretrained("objects.npz")
-except InputError as error:
-    refused = str(error)
-print(textwrap.fill(refused, 72))
-assert "Python objects" in refused
-
-# %% [markdown]
-# A safetensors file can only hold numbers. What is left to check is that
-# the header tells the truth: places inside the file, no overlaps, sizes
-# that fit the shapes. That is `tinyvit/models/published/safetensors_file.py`,
-# and you can read it now.
+# A `.npz` file can hide a pickle as well, as an array of Python objects.
+# NumPy refuses it unless it is told `allow_pickle=True`, which tinyvit never
+# does. A safetensors file can only hold numbers. What is
+# left to check is that the header tells the truth: places inside the file,
+# no overlaps, sizes that fit the shapes. That is
+# `tinyvit/models/published/safetensors_file.py`, and you can read it now.
 #
 # ## Attention rollout, taken apart
 #
@@ -1103,24 +1008,28 @@ assert "Python objects" in refused
 # see, at the *end*, through all blocks?
 #
 # Follow the shares. In block $l$ let $A^{(l)}$, of shape $(N+1, N+1)$, be
-# the mean over the heads. Leave out all matrices and the MLPs: a strong
-# simplification, which the method makes. Then the block is
+# the mean over the heads. Leave out all weight matrices, the norms and the
+# MLPs: a strong simplification, which the method makes. Then the block
+# makes of the tokens $z_{l-1}$, $(N+1, D)$,
 #
 # $$
 # z_l = z_{l-1} + A^{(l)} z_{l-1} = (I + A^{(l)})\, z_{l-1} .
 # $$
 #
-# The identity $I$ is the residual connection: each token keeps itself.
+# The identity matrix $I$ is the residual connection: each token keeps itself.
 # Rows of $I + A^{(l)}$ sum to 2; divided by that, they are shares again:
 #
 # $$
-# \hat A^{(l)} = \tfrac12 \left(I + A^{(l)}\right), \qquad
-# R = \hat A^{(L)} \cdots \hat A^{(2)} \hat A^{(1)} .
+# \begin{aligned}
+# \hat A^{(l)} &= \tfrac12 \left(I + A^{(l)}\right) \\
+# R &= \hat A^{(L)} \cdots \hat A^{(2)} \hat A^{(1)} .
+# \end{aligned}
 # $$
 #
 # The later block stands on the left, since it mixes what the earlier ones
-# have mixed. Rows of a product of such matrices sum to 1 as well:
-# $R\,\mathbf{1} = \hat A^{(L)} \cdots \hat A^{(1)} \mathbf{1} = \mathbf{1}$.
+# have mixed. Rows of a product of such matrices sum to 1 as well: to
+# multiply with $\mathbf 1$, a column of ones, is to sum the rows, and each
+# $\hat A^{(l)}$ in its turn gives $\mathbf 1$ back.
 # The class token's row of $R$, without its own share, is the map.
 
 # %%
@@ -1157,24 +1066,20 @@ np.testing.assert_allclose(
 # share that each patch would get if all got the same.
 
 # %%
-figure, axes = style.new_figure(7.5, 4.1, 3, 6)
+figure, axes = style.new_figure(5.8, 3.6, 3, 5)
 for row, index in zip(axes, (1, 10, 17)):
     row[0].imshow(images[index, :, :, 0], cmap="gray_r")
     for depth in range(1, 5):
         share = my_rollout(maps[:depth, index : index + 1])[0] * 49
         shown = row[depth].imshow(share, cmap="cividis", vmin=0, vmax=4)
-    row[5].imshow(images[index, :, :, 0], cmap="gray_r")
-    row[5].imshow(
-        share, cmap="cividis", vmin=0, vmax=4, alpha=0.65,
-        extent=(-0.5, 27.5, 27.5, -0.5),
-    )
 for axis in axes.flat:
     axis.axis("off")
 for axis, title in zip(
-    axes[0], ("image", "1 block", "2", "3", "4", "4, laid over")
+    axes[0], ("image", "1 block", "2 blocks", "3 blocks", "4 blocks")
 ):
-    axis.set_title(title, fontsize=9)
-figure.colorbar(shown, ax=axes, shrink=0.7,
+    axis.set_title(title, fontsize=10)
+figure.suptitle("With each block the map gets flatter", fontsize=11)
+figure.colorbar(shown, ax=axes, shrink=0.8,
                 label="times the equal share");
 
 # %% [markdown]
@@ -1194,12 +1099,20 @@ if not fast:
 # %% [markdown]
 # ### Does it tell the truth?
 #
-# A beautiful map proves as little as a round trip. It left out all
-# matrices. So test it: cover the ten patches (of 49) that rollout says
-# matter most, and see how many answers stay right. Compare with the ten
-# that matter least, and with ten picked by chance. "Cover" means: replace
-# by the mean of all training images. If the map were only decoration, all
-# three would cost the same.
+# A beautiful map proves as little as a round trip, and this one has left
+# out most of the model. So test it: cover the ten patches (of 49) that
+# rollout says matter most, and see how many answers stay right. "Cover"
+# means: replace by the mean of all training images. For comparison cover
+# ten others:
+#
+# - the ten that rollout says matter least;
+# - ten picked by chance;
+# - the ten where the image is furthest from that mean, because a covered
+#   background is no loss;
+# - the ten that rollout names for a model of *random weights*.
+#
+# If the map were only decoration, the first would cost no more than these.
+# Guess the order.
 
 # %%
 average = normalise(train.images).mean(axis=0)
@@ -1214,32 +1127,48 @@ def covered(score, how_many=10):
     return np.where(mask[..., None], average, sample)
 
 
-flat = looks.reshape(len(looks), -1)
-chance = np.random.default_rng(0).random(flat.shape)
+def looks_of(model):
+    """Rollout for the sample: (images, 49)."""
+    parts = [my_rollout(model.attention_maps(sample[i : i + 100]))
+             for i in range(0, len(sample), 100)]
+    return np.concatenate(parts).reshape(-1, 49)
+
+
+cells = ((sample - average) ** 2).reshape(-1, 7, P, 7, P)
+flat, random_looks = looks_of(model), looks_of(ViT(config, seed=1))
+scores = {
+    "most looked at": flat,
+    "furthest from the mean": cells.sum(axis=(2, 4)).reshape(-1, 49),
+    "by chance": np.random.default_rng(0).random(flat.shape),
+    "most, random weights": random_looks,
+    "least looked at": -flat,
+}
 rest = {}
-for name, score in (("most looked at", flat), ("by chance", chance),
-                    ("least looked at", -flat)):
+for name, score in scores.items():
     predicted = logits_of(model, covered(score)).argmax(axis=1)
     rest[name] = np.mean(predicted == labels[: len(sample)])
-    print(f"covered {name:16} {rest[name]:.1%} right")
+    print(f"covered {name:22} {rest[name]:.1%} right")
 whole = np.mean(original[: len(sample)].argmax(1)
                 == labels[: len(sample)])
-print(f"nothing covered          {whole:.1%} right")
+print(f"nothing covered                {whole:.1%} right")
 if not fast:
-    assert rest["most looked at"] < rest["by chance"] - 0.1
-    assert rest["least looked at"] > rest["by chance"] + 0.1
+    most, furthest, by_chance, random_most, least = rest.values()
+    assert most < furthest - 0.05 and furthest < by_chance - 0.05
+    assert least > by_chance + 0.1
+    assert abs(random_most - by_chance) < 0.1
 
 # %% [markdown]
-# It passes. Not that it is the truth: it knows nothing of *which* answer
-# a patch speaks for, and the paper uses it as an illustration (Figure 6,
-# appendix D.8). But a patch that it calls bright does matter.
+# It passes, and the map of random weights, which has learned nothing, is no
+# better than chance. Not that rollout is the truth: it knows nothing of
+# *which* answer a patch speaks for, and the paper uses it to illustrate
+# (Figure 6, appendix D.8). But a patch that it calls bright does matter.
 #
 # ### A photograph, and a warning
 #
-# With official weights this is where the admiral of chapter 3 would light
-# up. We have none here, so let us do what one should do with every such
-# method: draw it for a model that knows *nothing*, one with random
-# weights. Two of them, with different seeds.
+# With official weights this is where Grace Hopper, whom you know from
+# chapter 3, would light up. We have none here, so let us do what one should
+# do with every such method: draw it for a model that knows *nothing*. Two
+# models of size *tiny* with random weights, from different seeds.
 
 # %%
 from matplotlib.cbook import get_sample_data
@@ -1259,58 +1188,58 @@ for seed in (0, 1):
     photographs.append(share)
     print(f"seed {seed}: shares from {share.min():.2f} to "
           f"{share.max():.2f} times the equal one")
-trained_range = flat.max(axis=1).mean() * 49
-print(f"our trained model's largest: {trained_range:.2f} on average")
+trained, untrained = (
+    49 * one.max(axis=1).mean() for one in (flat, random_looks)
+)
+print(f"largest on clothes: trained {trained:.2f}, "
+      f"random weights {untrained:.2f}")
 if not fast:
-    assert max(p.max() for p in photographs) < 2.5 < trained_range
+    assert max(p.max() for p in photographs) < 2.5
+    assert untrained < 2.5 < trained
 
 # %%
-figure, axes = style.new_figure(7.5, 2.4, 1, 4)
-axes[0].imshow(photo)
-axes[0].set_title("the photograph", fontsize=9)
-for axis, share, title in zip(axes[1:], photographs, (
-    "random weights, seed 0:\nits own scale", "seed 1:\nits own scale"
-)):
-    axis.imshow(share, cmap="cividis")
-    axis.set_title(title, fontsize=9)
-axes[3].imshow(photographs[0], cmap="cividis", vmin=0, vmax=4)
-axes[3].set_title("seed 0: the scale\nof the trained model", fontsize=9)
-for axis in axes:
+figure, axes = style.new_figure(5.8, 5, 2, 2)
+titles = ["the photograph", "seed 0, its own scale",
+          "seed 0, from 0 to 4", "seed 1, its own scale"]
+pictures = [photo, photographs[0], photographs[0], photographs[1]]
+for axis, picture, title in zip(axes.flat, pictures, titles):
+    axis.imshow(picture, cmap="cividis")
+    axis.set_title(title, fontsize=10)
     axis.axis("off")
+axes[1, 0].images[0].set_clim(0, 4)
+figure.suptitle("Random weights look at something, too", fontsize=11)
 alike = np.corrcoef(*[p.ravel() for p in photographs])[0, 1]
 print(f"correlation of the two: {alike:.2f}")
 if not fast:
     assert 0.2 < alike < 0.9
 
 # %% [markdown]
-# The middle pictures tempt one to see something. And they are not mere
-# noise: the two have something in common, because patches that look alike
-# get alike weights even in a model that has learned nothing. What they show
-# is the photograph, not knowledge. The third picture is the honest one: on
-# the scale of a trained model there is next to nothing. So give every map
-# a scale, and compare with random weights before you believe it.
+# The two on their own scales tempt one to see something. And they are not
+# mere noise: the two have something in common, though no weight of one is
+# that of the other. What they share is the photograph, not knowledge. The
+# third picture, on the scale of the maps above, is the honest one: there
+# is next to nothing. So give every map a scale, and compare with random
+# weights before you believe it.
 #
 # ## The official files
 #
 # With a network, download a file from its authors, and everything above
 # works on it. These commands are not run here:
-
-# %%
-print("""
-# Google's, of the paper: ImageNet-21k, fine-tuned at 384 pixels
-python -m tinyvit.predict ViT-B_16.npz photo.jpg
-
-# Hugging Face's google/vit-base-patch16-224: the folder
-python -m tinyvit.predict vit-base-patch16-224 photo.jpg
-
-# timm's deit_tiny_distilled_patch16_224.fb_in1k: the folder
-python -m tinyvit.predict deit_tiny photo.jpg
-
-# and back, for others to use
-python -m tinyvit.convert ViT-B_16.npz my_vit --to huggingface
-""".strip())
-
-# %% [markdown]
+#
+# ```bash
+# # Google's, of the paper: ImageNet-21k, fine-tuned at 384 pixels
+# python -m tinyvit.predict ViT-B_16.npz photo.jpg
+#
+# # Hugging Face's google/vit-base-patch16-224: the folder
+# python -m tinyvit.predict vit-base-patch16-224 photo.jpg
+#
+# # timm's vit_tiny_patch16_224.augreg_in21k_ft_in1k: the folder
+# python -m tinyvit.predict vit_tiny photo.jpg
+#
+# # and back, for others to use
+# python -m tinyvit.convert ViT-B_16.npz my_vit --to huggingface
+# ```
+#
 # `predict` prints the five most probable classes and draws the rollout
 # beside the photograph. In Python it is what you have used all along,
 # `load_pretrained("ViT-B_16.npz")`, with `image_size=` for another size
@@ -1402,6 +1331,9 @@ def check_shapes_in(shapes_in):
     if found is None:
         print("Not yet: the function returns nothing.")
         return False
+    if not isinstance(found, dict):
+        print("Not yet: return a dictionary, from name to shape.")
+        return False
     if "__metadata__" in found:
         print("Not yet: __metadata__ is no array.")
         return False
@@ -1454,14 +1386,18 @@ def check_where(where_they_part):
             parameter.data = parameter.data * np.float32(1 + 1e-6)
 
     for edit, right, hint in [
-        (lambda model: turn_out(model, [1]), 2, "a difference in "
-         "block 2 is seen in all later ones: give the first"),
+        (turn_patches, 0, "later blocks inherit a difference; give "
+         "the first place, and begin after the embedding with 0"),
+        (lambda model: turn_out(model, [1]), 2, "this one has its "
+         "mistake in block 2, and later blocks inherit it"),
         (lambda model: turn_out(model, [3]), 4, "the last block "
          "counts, too"),
-        (turn_patches, 0, "compare after the embedding as well"),
         (rounded, -1, "numbers a millionth larger are not different"),
     ]:
         found = where_they_part(model, altered(edit), x[:20])
+        if found is None and right == -1:
+            print("Not yet: where nothing differs, return -1.")
+            return False
         if found is None:
             print("Not yet: the function returns nothing.")
             return False
