@@ -38,6 +38,15 @@ def code_of(page: Path, language: str = "python") -> str:
     return "\n".join(re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S))
 
 
+def markdown_of(page: Path) -> str:
+    """The text of a page or of a notebook."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".md":
+        return text
+    cells = json.loads(text)["cells"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
 def roles_of(page: Path) -> list[str]:
     """The names that a page refers to."""
     return re.findall(r"\{py:\w+\}`(?:[^`<]*<)?~?([\w.]+)>?`", page.read_text(encoding="utf-8"))
@@ -144,11 +153,7 @@ def test_each_file_that_a_page_names_is_there(page):
 
 
 def test_the_glossary_names_chapters_that_use_the_term():
-    texts = {}
-    for notebook in NOTEBOOKS:
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-        text = " ".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
-        texts[int(notebook.stem[:2])] = re.sub(r"[\s*]+", " ", text).casefold()
+    texts = {int(path.stem[:2]): re.sub(r"[\s*]+", " ", markdown_of(path)).casefold() for path in NOTEBOOKS}
     entries = re.findall(r"^(\S.*)\n((?:  .+\n)+)", (BOOK / "glossary.md").read_text(encoding="utf-8"), re.M)
     assert len(entries) > 100
     for term, words in entries:
@@ -181,12 +186,16 @@ def test_code_fits_the_page():
 @pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS], ids=lambda path: path.stem)
 def test_no_bracket_is_taken_for_an_option(page):
     """TeX reads a bracket at the start of an environment or of a line as an option, and drops it: write {}[."""
-    text = page.read_text(encoding="utf-8")
-    if page.suffix == ".ipynb":
-        cells = json.loads(text)["cells"]
-        text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
-    for formula in re.findall(r"\$\$(.+?)\$\$", text, re.S):
+    for formula in re.findall(r"\$\$(.+?)\$\$", markdown_of(page), re.S):
         assert not re.search(r"(\\begin\{\w+\*?\}|\\\\)\s*\[", formula), formula
+
+
+@pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS], ids=lambda path: path.stem)
+def test_no_formula_begins_a_list(page):
+    """Markdown takes a line that begins with a minus for a list's item, in the middle of a formula, too."""
+    text = re.sub(r"^```.*?^```|`[^`]*`|\$\$.*?\$\$", "", markdown_of(page), flags=re.M | re.S)
+    for formula in re.findall(r"\$([^$]+)\$", text):
+        assert not re.search(r"\n\s*([-+*>]|\d+\.)\s", formula), formula
 
 
 @pytest.mark.parametrize(

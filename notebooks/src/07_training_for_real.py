@@ -219,8 +219,8 @@ if not fast:
 # \lVert XW - Y \rVert^2 + \lambda \lVert W \rVert^2
 # $$
 #
-# Chapter 2 has its gradient: $2(XW - Y)$ arrives at $XW$, so $2 X^\top (XW
-# - Y)$ gets to $W$, and the price adds $2 \lambda W$. Where the loss is
+# Chapter 2 has its gradient: $2(XW - Y)$ arrives at $XW$, so
+# $2 X^\top (XW - Y)$ gets to $W$, and the price adds $2 \lambda W$. Where the loss is
 # smallest, their sum is zero, and no steps are needed to get there:
 #
 # $$
