@@ -19,18 +19,19 @@
 # 1](01_a_machine_for_derivatives.ipynb)). What is missing is the part that
 # changes them: the *optimiser*, and a plan for how boldly it may act, the
 # *schedule*. With these you write a training loop of your own. And then
-# you break it, in twelve ways, to learn what each part was for.
+# you try to break it, in eleven ways, to learn what each part was for.
 #
 # ## The idea
 #
 # Think of the loss as a landscape: each weight is a direction to walk in,
 # and the height is the loss. You stand in fog, and feel only how the ground
 # slopes under your feet. So you take a step downhill, feel again, and so
-# on. *How long a step* is the whole difficulty, because the ground may be
-# steep in one direction and nearly flat in another.
+# on. *How long a step* is the difficulty, because the ground may be steep
+# in one direction and nearly flat in another.
 #
 # Here is such a valley with two weights, $(x^2 + 25 y^2) / 2$, and three
-# walkers whom you will meet in this chapter.
+# walkers whom you will meet in this chapter. (Read their rules, the three
+# short functions, once more when you have met them.)
 
 # %%
 import os
@@ -74,13 +75,13 @@ def adam(g, memory):
     return -0.7 * m / (1 - 0.8**t) / np.sqrt(v / (1 - 0.9**t))
 
 
-walks = [("gradient descent: zigzag", plain, style.VERMILION),
-         ("with momentum: faster", heavy, style.ORANGE),
-         ("Adam: even steps", adam, style.BLUE)]
+walks = [("gradient descent:\nzigzag", plain, style.VERMILION),
+         ("with momentum:\nfaster", heavy, style.ORANGE),
+         ("Adam:\neven steps", adam, style.BLUE)]
 x, y = np.meshgrid(
     np.linspace(-10, 4, 200), np.linspace(-2.6, 2.6, 100)
 )
-figure, axes = style.new_figure(7.5, 2.2, 1, 3, sharey=True)
+figure, axes = style.new_figure(6.2, 2.5, 1, 3, sharey=True)
 for axis, (name, rule, colour) in zip(axes, walks):
     axis.contour(x, y, (x**2 + 25 * y**2) / 2, colors="#CCCCCC",
                  levels=[1, 5, 15, 30, 50, 80], linewidths=0.8)
@@ -92,10 +93,17 @@ for axis, (name, rule, colour) in zip(axes, walks):
     axis.grid(False)
 axes[0].set_ylabel("y");
 
+# %%
+slow, rolling, even = (walk(rule) for _, rule, _ in walks)
+assert (slow[0:8:2, 1] > 0).all() and (slow[1:8:2, 1] < 0).all()
+assert abs(slow[-1, 0]) > 1 > 2 * np.abs(rolling[-1]).max()
+np.testing.assert_allclose(np.abs(even[1] - even[0]), 0.7)
+
 # %% [markdown]
-# The first zigzags between the steep sides and hardly gets along the
-# valley. The second has picked up speed. The third takes steps of about the
-# same length in both directions, however steep they are.
+# The first zigzags between the steep sides and gets along the valley
+# slowly. The second picks up speed: after 25 steps it has arrived, and the
+# first has not. The third begins with steps of one length in both
+# directions, however steep they are.
 #
 # ## Gradient descent
 #
@@ -107,8 +115,10 @@ axes[0].set_ylabel("y");
 # L(p + \Delta) \approx L(p) + \sum_i g_i \Delta_i .
 # $$
 #
-# Of all steps of one length, the sum is most negative if $\Delta$ points
-# against $g$. So go there, with a factor $\eta$ (eta), the *learning rate*:
+# The sum is a dot product: the lengths of $g$ and $\Delta$, times the cosine
+# of the angle between them. Of all steps of one length, it is most negative
+# at the cosine -1, if $\Delta$ points against $g$. So go there, with a factor
+# $\eta$ (eta), the *learning rate*:
 #
 # $$
 # p \leftarrow p - \eta\, g .
@@ -141,18 +151,29 @@ assert after(0.079) < 1 < after(0.081)  # the limit: 2 / 25 = 0.08
 # %% [markdown]
 # ### A few images stand for all
 #
-# The loss that we mean is the mean over *all* images. To compute its
-# gradient for one step would be a waste: the gradient of a batch of a few
-# images is nearly as good. How nearly? The mean of $B$ random numbers lies
-# off by about $1/\sqrt{B}$ of their spread. So four times as many images
-# halve the error, and cost four times as much. This is *stochastic*
-# gradient descent, SGD. Let us see whether the rule holds for a real
-# gradient.
+# The loss that we mean is the mean over *all* images. To take the gradient
+# of a batch of a few images instead is called *stochastic* gradient
+# descent, SGD. How far off is that? Let $e_b$ be the error of image $b$: by
+# how much one number of its gradient differs from the mean over all images.
+# The mean of $B$ such errors has the square
+#
+# $$
+# \Bigl( \frac1B \sum_b e_b \Bigr)^2
+# = \frac{1}{B^2} \Bigl( \sum_b e_b^2 + \sum_{b \neq c} e_b e_c \Bigr) .
+# $$
+#
+# Over all images the errors have the mean 0. So if the images are drawn at
+# random, the products of two different errors cancel out in the mean over
+# many batches, as in chapter 4. What is left is $B$ squares over $B^2$, so
+# the size of the error is that of a single image, divided by $\sqrt B$. Four times as many images halve the error, and cost
+# four times as much. Let us see whether the rule holds for a real gradient,
+# that of a model before training.
 
 # %%
 from tinyvit.autograd import gradients, softmax_cross_entropy
 from tinyvit.data import load_dataset, normalise
 from tinyvit.models import ViT, ViTConfig
+from tinyvit.training import Workers
 
 train, test = load_dataset("fashion-mini")
 config = ViTConfig.named(
@@ -179,10 +200,12 @@ model.head.weight.data = (
 )
 many = 512 if fast else 2048
 images, labels = normalise(train.images[:many]), train.labels[:many]
-each = [
-    as_row(gradient_of(model, images[i : i + 4], labels[i : i + 4])[1])
-    for i in range(0, many, 4)
-]
+with Workers(1):  # arrays so small are multiplied best by one thread
+    each = [
+        as_row(gradient_of(model, images[i : i + 4],
+                           labels[i : i + 4])[1])
+        for i in range(0, many, 4)
+    ]
 whole = np.mean(each, axis=0)
 
 
@@ -198,13 +221,14 @@ for batch, off in errors.items():
     print(f"batches of {batch:2}: off by {off:.2f} of the gradient")
 assert 1.6 < errors[4] / errors[16] < 2.4
 assert 1.6 < errors[16] / errors[64] < 2.4
+assert errors[4] > 1.2
 
 # %% [markdown]
 # The rule holds. And look how poor a guide the gradient of a few images is:
-# that of four is wrong by more than its own length. Training works because
-# the errors of many steps cancel, and what they agree on remains.
-
-# %% [markdown]
+# that of four misses the whole one by more than the length of the whole
+# one. Training works because the errors of many steps cancel, and what they
+# agree on remains.
+#
 # ## Momentum
 #
 # If the gradients of many steps point into one direction, one could walk
@@ -221,7 +245,8 @@ assert 1.6 < errors[16] / errors[64] < 2.4
 #
 # If $g$ is always the same, $u$ grows towards $g (1 + \mu + \mu^2 + \dots)
 # = g / (1 - \mu)$, ten times $g$. If $g$ alternates between $+1$ and $-1$,
-# $u$ stays near $1 / (1 + \mu)$, about a half. Along the valley it gains,
+# $u$ comes to alternate, too, between some $a$ and $-a$. Then $a = \mu \cdot
+# (-a) + 1$, so $a = 1 / (1 + \mu)$, about a half. Along the valley it gains,
 # across it loses.
 
 # %%
@@ -299,15 +324,16 @@ assert large > 50 * small
 # $$
 #
 # with a tiny $\varepsilon$ (epsilon) against division by zero. If the
-# gradient keeps its sign, $\hat m / \sqrt{\hat v}$ is about $\pm 1$, and the
-# weight moves by $\eta$. If it keeps changing it, $\hat m$ is near 0, and
-# the weight waits until there is agreement.
+# gradient stays about the same, $\hat m / \sqrt{\hat v}$ is about $\pm 1$,
+# and the weight moves by $\eta$. If its sign keeps changing, $\hat m$ is
+# near 0, and the weight waits until there is agreement.
 #
 # ### Weight decay
 #
-# Weights that grow without need make a model that is sure of itself for no
-# reason. So in each step all are drawn towards zero a little, by the share
-# $\eta \lambda$ (lambda is called the *weight decay*):
+# Large weights make large logits, and a model that is very sure of itself.
+# To let weights grow only where the data insist on it, each step draws them
+# towards zero a little, by the share $\eta \lambda$ ($\lambda$, lambda, is
+# called the *weight decay*):
 #
 # $$
 # p \leftarrow p - \eta \lambda p
@@ -370,11 +396,11 @@ np.testing.assert_allclose(p, theirs)
 #
 # ### What decays?
 #
-# Decay is meant for matrices, whose size can grow without need. A bias or
-# the gain of a norm is where it is for a reason; a gain that is drawn
-# towards zero would switch its branch off. So tinyvit decays the matrices
-# only. To make it fast, it keeps all parameters in one array
-# (`FlatParameters`), with matrices in front.
+# Decay is meant for matrices, which multiply. A bias is added, and so are
+# the class token and the positions. The gain of a layer norm should be near
+# 1: drawn towards zero it would silence its branch. So tinyvit decays the
+# matrices only, as the authors' code does. To make it fast, it keeps all
+# parameters in one array (`FlatParameters`), with matrices in front.
 
 # %%
 from tinyvit.training.flat import FlatParameters
@@ -404,8 +430,10 @@ assert 0.95 < share < 1
 # \end{cases}
 # $$
 #
-# A function of the step and nothing else, so that a run that was cut off
-# goes on as if nothing had been.
+# It is a function of the step and nothing else, so that a run that was cut
+# off can go on as if nothing had been. (The paper warms up for 10,000 steps.
+# After that it takes the cosine on ImageNet, and a straight line down to 0
+# on the larger data sets: its Table 3.)
 
 # %%
 def my_rate(step, peak, steps, warmup):
@@ -425,7 +453,7 @@ np.testing.assert_allclose(rates, [
                      schedule="cosine")
     for step in range(1000)
 ])
-figure, axis = style.new_figure(6.5, 2.3)
+figure, axis = style.new_figure(6, 2.3)
 axis.plot(rates, color=style.BLUE)
 axis.axvline(99, color=style.GREY, linestyle=":")
 axis.text(110, 2e-4, "warm-up ends", color=style.GREY)
@@ -444,8 +472,8 @@ axis.set_title("Up in a line, down in a wave");
 #
 # ## Clipping
 #
-# Now and then a batch may give a gradient ten times as long as usual. One
-# such step can undo a hundred good ones. So its length is limited. The
+# Now and then a batch may give a gradient that is far longer than usual,
+# and one such step can undo many good ones. So its length is limited. The
 # length, or *norm*, is that of the whole row, over all weights together:
 #
 # $$
@@ -454,7 +482,8 @@ axis.set_title("Up in a line, down in a wave");
 # $$
 #
 # Since all numbers are multiplied with one factor, the direction stays. If
-# each array were clipped by itself, it would turn. The paper uses $c = 1$.
+# each array were clipped by itself, it would turn. The paper uses $c = 1$
+# when it trains on ImageNet and when it fine-tunes (its appendix B.1).
 
 # %%
 def clipped(found, largest):
@@ -489,11 +518,12 @@ def training(model, batches, peak=3e-3, warmup=10, largest=1.0):
         beta2=0.98,
     )
     losses = []
-    for step, (images, labels) in enumerate(batches):
-        loss, found = gradient_of(model, images, labels)
-        rate = my_rate(step, peak, len(batches), warmup)
-        mine.step(clipped(found, largest), np.float32(rate))
-        losses.append(loss)
+    with Workers(1):  # one thread
+        for step, (images, labels) in enumerate(batches):
+            loss, found = gradient_of(model, images, labels)
+            rate = my_rate(step, peak, len(batches), warmup)
+            mine.step(clipped(found, largest), np.float32(rate))
+            losses.append(loss)
     return losses
 
 
@@ -503,10 +533,9 @@ def training(model, batches, peak=3e-3, warmup=10, largest=1.0):
 # Before you let a new training loop loose on data, give it *one* batch,
 # again and again. A model of 139,018 weights can learn 64 images by heart:
 # the loss must go to almost 0. If it does not, something is broken, and you
-# know it after five seconds and not after a day. This is the first test of
-# every training code. Here it is for ours; and beside it a loop with a
-# mistake that is made all the time: the images are shuffled, and the labels
-# are shuffled separately.
+# know it after seconds and not after a day. Here is this test for our loop,
+# and beside it for a loop with a mistake: the images are shuffled, and the
+# labels are shuffled separately.
 
 # %%
 def new_model(seed=0):
@@ -514,20 +543,21 @@ def new_model(seed=0):
 
 
 images, labels = normalise(train.images[:64]), train.labels[:64]
-again = 60 if fast else 100
+again = 30 if fast else 100
 good = training(new_model(), [(images, labels)] * again)
 draw = np.random.default_rng(1)
 bad = training(new_model(), [
     (images[draw.permutation(64)], labels[draw.permutation(64)])
     for _ in range(again)
 ])
-figure, axis = style.new_figure(6.5, 2.5)
+figure, axis = style.new_figure(6, 2.5)
 axis.plot(good, color=style.BLUE)
 axis.plot(bad, color=style.VERMILION)
-axis.text(again, good[-1], " one batch", color=style.BLUE)
-axis.text(again, bad[-1], " with the mistake", color=style.VERMILION,
-          va="center")
-axis.set_xlim(0, again * 1.3)
+axis.text(again, good[-1] + 0.1, "one batch", color=style.BLUE,
+          ha="right")
+axis.text(again, bad[-1] - 0.3, "with the mistake", ha="right",
+          color=style.VERMILION)
+axis.set_xlim(0, again)
 axis.set_ylim(0, 2.8)
 axis.set_xlabel("step")
 axis.set_ylabel("loss")
@@ -535,8 +565,9 @@ axis.set_title("Learning 64 images by heart");
 
 # %%
 print(f"one batch {good[-1]:.3f}, with the mistake {bad[-1]:.3f}")
-assert good[-1] < 0.15 and bad[-1] > 2
+assert good[-1] < (1 if fast else 0.1) and bad[-1] > 2
 assert abs(good[0] - np.log(10)) < 1e-3
+assert new_model().num_parameters == 139_018
 
 # %% [markdown]
 # Note how the mistake shows: no error, no warning, nothing but a loss that
@@ -549,10 +580,9 @@ assert abs(good[0] - np.log(10)) < 1e-3
 share = np.bincount(labels, minlength=10) / len(labels)
 entropy = -(share * np.log(share)).sum()
 print(f"entropy of the labels {entropy:.3f}")
-assert abs(entropy - bad[-1]) < 0.05
+assert abs(entropy - bad[-1]) < 0.1
 
 # %% [markdown]
-#
 # ### The same in tinyvit
 #
 # `TrainStep` is this loop's body, with the arithmetic in kernels, the batch
@@ -561,7 +591,7 @@ assert abs(entropy - bad[-1]) < 0.05
 
 # %%
 from tinyvit.data import Loader
-from tinyvit.training import Recipe, TrainStep, Workers
+from tinyvit.training import Recipe, TrainStep
 
 loader = Loader(train, 64, seed=0)
 batches = list(loader.batches(0))
@@ -595,8 +625,8 @@ print(np.round(mine[::4], 4), np.round(theirs[::4], 4))
 # | G | plain SGD with momentum, at AdamW's rate, 0.003 |
 # | H | the same at 0.03 |
 # | I | no norms |
-# | J | the blocks' first weights x 10 |
-# | K | the blocks' first weights x 0 |
+# | J | the blocks' initial weights x 10 |
+# | K | the blocks' initial weights x 0 |
 # | L | a head that is not zero at first, but far too large |
 
 # %%
@@ -614,7 +644,7 @@ def without_norm(model):
         block.__class__ = NoNorm
 
 
-def first_weights(factor):
+def initial_weights(factor):
     def change(model):
         for block in model.blocks:
             for weight in block.parameters():
@@ -630,7 +660,7 @@ def large_head(model):
 
 
 # %%
-STEPS = 12 if fast else 300
+STEPS = 5 if fast else 300
 all_batches = [*batches, *loader.batches(1)][:STEPS]
 
 
@@ -661,8 +691,8 @@ gallery = {
     "G SGD, rate 0.003": sgd,
     "H SGD, rate 0.03": {**sgd, "peak": 0.03},
     "I no norms": {"change": without_norm},
-    "J first weights x 10": {"change": first_weights(10)},
-    "K first weights x 0": {"change": first_weights(0)},
+    "J initial weights x 10": {"change": initial_weights(10)},
+    "K initial weights x 0": {"change": initial_weights(0)},
     "L huge head": {"change": large_head},
 }
 runs = {name: run(**options) for name, options in gallery.items()}
@@ -681,12 +711,12 @@ def smooth(values, over=1 if fast else 10):
 
 
 figure, axes = style.new_figure(
-    7.5, 5.6, 3, 4, sharex=True, sharey=True
+    6.2, 7, 4, 3, sharex=True, sharey=True
 )
 for axis, (name, losses) in zip(axes.flat, runs.items()):
     axis.plot(smooth(runs["A nothing changed"]), color="#BBBBBB", lw=1)
     axis.plot(smooth(losses), color=colour_of(final[name]))
-    axis.set_title(name, fontsize=9)
+    axis.set_title(name, fontsize=10)
     axis.text(0.95, 0.8, f"{final[name]:.2f}", ha="right",
               weight="bold", color=colour_of(final[name]),
               transform=axis.transAxes)
@@ -696,7 +726,8 @@ for axis in axes[-1]:
 for axis in axes[:, 0]:
     axis.set_ylabel("loss")
 figure.suptitle(
-    "Twelve runs, with the mean loss of the last 20 steps (grey: A)",
+    "Few of eleven changes do no harm (grey: A)\n"
+    "lines: mean of 10 steps; numbers: of the last 20",
     x=0.01, ha="left", fontsize=11,
 );
 
@@ -705,55 +736,52 @@ for name, loss in final.items():
     print(f"{name:24} {loss:.2f}, at worst {max(runs[name]):5.1f}")
 if not fast:
     normal = final["A nothing changed"]
-    assert normal < 0.6
+    assert normal < 0.7
     for name, loss in final.items():
         if name[0] in "BCH":
-            assert loss < normal + 0.15
+            assert abs(loss - normal) < 0.2
         if name[0] in "DEFGIJ":
-            assert loss > normal + 0.3
-    assert final["L huge head"] < 0.8
-    assert max(runs["L huge head"]) > 50
-    assert abs(final["K first weights x 0"] - np.log(10)) < 0.02
+            assert loss > normal + 0.2
+    assert max(runs["L huge head"]) > 50 and final["L huge head"] < 1.2
+    assert abs(final["K initial weights x 0"] - np.log(10)) < 0.05
     shocked, calm = runs["E rate x 30, no warm-up"], runs["D rate x 30"]
-    assert max(shocked) > 2 * max(calm)
-    assert final["F rate / 30"] > final["D rate x 30"]
+    assert max(shocked) > max(calm) + 1
 
 # %% [markdown]
 # Go through them one by one.
 #
 # **B and C do not fail.** With four blocks, pre-norm, a head of zeros and a
 # moderate rate, neither warm-up nor clipping is missed. They are an
-# insurance: one pays little, and is glad of it in a model of a hundred
-# layers. A book that told you that training fails without them would be
-# wrong about this model.
+# insurance against accidents that this model does not have. A book that
+# told you that training fails without them would be wrong about this model.
 #
 # **D and E are too fast.** Each step overshoots, and only when the cosine
 # has brought the rate down does the loss begin to fall, too late. Without
-# warm-up the loss shoots up in the first steps, to more than twice what it
-# ever is with it. This is what warm-up is for. (That E ends below D is luck,
-# with two runs so wild.)
+# warm-up the loss shoots up in the first steps, far above where it ever is
+# with it. This is what warm-up is for. (Which of the two ends lower is luck,
+# with runs so wild.)
 #
 # **F is too slow**, by the same factor. Its smooth curve looks healthier
-# than D's, and the result is worse. No other choice counts as much as the
-# learning rate, so it is the number to tune first, in steps of a factor
-# of 3.
+# than D's, and yet it has learned little at the end. Few choices count as
+# much as the learning rate. So tune it first, in steps of a factor of 3.
 #
-# **G and H** show that each optimiser has a rate of its own. SGD is not
-# worse here; it needs ten times AdamW's rate.
+# **G and H** show that each optimiser has a rate of its own. SGD is hardly
+# worse here if it gets ten times AdamW's rate.
 #
 # **I, no norms**, learns with four blocks what it did not with twelve in
 # chapter 5, but badly.
 #
-# **J, large weights.** A step of Adam moves a weight by $\eta$, whatever its
-# size: weights ten times as large need ten times as many steps to change
-# their ways. And the scores of attention are products of two such
-# matrices, so each patch stares at a single other one:
+# **J, large weights.** A step of Adam moves a weight by about $\eta$,
+# whatever its size: weights ten times as large need ten times as many steps
+# to change as much. And the scores of attention are products of two such
+# matrices, so softmax saturates (chapter 4), and each token stares at a
+# single one:
 
 # %%
 def most_looked_at(factor):
     """The largest attention weight, in the mean, in block 1."""
     model = new_model()
-    first_weights(factor)(model)
+    initial_weights(factor)(model)
     maps = model.attention_maps(normalise(train.images[:64]))
     return maps[0].max(axis=-1).mean()
 
@@ -765,17 +793,16 @@ assert most_looked_at(1) < 0.6 and most_looked_at(10) > 0.9
 # %% [markdown]
 # **K, zeros, never moves.** In each branch two matrices stand one after the
 # other, both zero, and each has a gradient of zero because of the other.
-# The class token hears nothing of the image, and the loss is that of
-# guessing, to the second digit. Chapter 5 has told why: one zero on the way
-# is harmless, two are not.
+# The class token hears nothing of the image, and the loss stays at that of
+# guessing. Chapter 5 has told why: one zero on the way is harmless, two are
+# not.
 #
-# **L, a huge head**, starts with a loss above fifty: it is sure, and wrong.
+# **L, a huge head**, has a loss above fifty at first: it is sure, and wrong.
 # But training repairs it, if it gets the time. So a first loss far from
 # $\ln K$, with $K$ classes, is a sign to look for, though not the end.
 #
-# Now compare the *shapes* of the curves. Too fast, too slow, zeros and
-# mistakes in the data look different, and after some practice you read the
-# cause off the curve.
+# Now compare the *shapes* of the curves. Too fast, too slow and zeros look
+# different, and after some practice you read the cause off the curve.
 #
 # ## Exercises
 #
@@ -798,6 +825,10 @@ def check_steps_to_half(steps_to_half):
         found = steps_to_half(beta)
         if found is None:
             print("Not yet: the function returns nothing.")
+            return False
+        if beta > 0.5 and np.isclose(found, 1 / (1 - beta)):
+            print("Not yet: 1 / (1 - beta) is often taken as how far "
+                  "back it looks. The question is another one.")
             return False
         if found != int(found):
             print(f"Not yet: {found} is no whole number. Round up.")
@@ -827,9 +858,12 @@ def steps_to_half(beta):
 
 check_steps_to_half(steps_to_half);
 
+# %%
+assert steps_to_half(0.999) == 693 and steps_to_half(0.98) == 35
+
 # %% [markdown]
 # With the paper's $\beta_2 = 0.999$ that is 693 steps, longer than all of
-# our runs. For short trainings tinyvit's recipes take 0.98: 35 steps.
+# our runs. For short trainings we take 0.98: 35 steps.
 #
 # ### Exercise 6.2: find the two mistakes
 #
@@ -862,7 +896,7 @@ def check_adamw(adamw):
                 learning_rate=0.01, beta1=0.9, beta2=0.999, eps=1e-8,
                 weight_decay=decay,
             )
-        return np.allclose(p, right[0])
+        return np.allclose(p, right[0], rtol=0, atol=1e-6 + decay / 500)
 
     try:
         if not agrees(0.0, 1):
@@ -873,12 +907,12 @@ def check_adamw(adamw):
             print("Not yet: the first step is right, later ones are "
                   "not. How does the correction depend on t?")
             return False
-        if not agrees(0.1, 5):
+        if not agrees(1.0, 5):
             print("Not yet: all is right but the decay. It should not "
                   "pass through m and v, and is multiplied by the "
                   "rate.")
             return False
-    except TypeError:
+    except (TypeError, ValueError):
         print("Not yet: return p, m and v.")
         return False
     print("Right!")
