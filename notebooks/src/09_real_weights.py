@@ -679,7 +679,8 @@ if not fast:
     assert 10 * rounding[-1] < other_gelu[-1] < 1e-2
     assert turned[2] < 1e-5 and turned[3] > 0.01
 
-places = ["embed-\nding", *(f"block\n{i}" for i in range(1, 5)), "logits"]
+places = ["embed-\nding", *(f"block\n{i}" for i in range(1, 5)),
+          "logits"]
 figure, axis = style.new_figure(5.8, 3.3)
 lifts = (0, -3, 5, 0)  # of the names, so that none covers another
 for (name, (_, colour)), lift in zip(suspects.items(), lifts):
