@@ -1,4 +1,4 @@
-"""Sigmoid cross-entropy: the loss of the paper's pre-training on ImageNet-21k and JFT (appendix B.1)."""
+"""Sigmoid cross-entropy: the authors' loss in pre-training on ImageNet-21k and JFT, as they say beside their code."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Sigmoid cross-entropy, the loss of the paper's pre-training (appendix B.1), on the GPU.
+"""Sigmoid cross-entropy, the authors' loss in pre-training, on the GPU.
 
 The kernels are in sigmoid_cross_entropy.cu.
 """
