@@ -309,8 +309,10 @@ assert large > 50 * small
 # has always been the same, then after $t$ steps
 #
 # $$
-# m = (1 - \beta_1)(1 + \beta_1 + \dots + \beta_1^{t-1})\, g
-#   = (1 - \beta_1^t)\, g ,
+# \begin{aligned}
+# m &= (1 - \beta_1)(1 + \beta_1 + \dots + \beta_1^{t-1})\, g \\
+#   &= (1 - \beta_1^t)\, g ,
+# \end{aligned}
 # $$
 #
 # since the sum in brackets is $(1 - \beta_1^t) / (1 - \beta_1)$. Dividing by
@@ -318,9 +320,11 @@ assert large > 50 * small
 # called *bias correction*. The step is
 #
 # $$
-# \hat m = \frac{m}{1 - \beta_1^t}, \quad
-# \hat v = \frac{v}{1 - \beta_2^t}, \quad
+# \begin{gathered}
+# \hat m = \frac{m}{1 - \beta_1^t}, \qquad
+# \hat v = \frac{v}{1 - \beta_2^t}, \\
 # p \leftarrow p - \eta \frac{\hat m}{\sqrt{\hat v} + \varepsilon}
+# \end{gathered}
 # $$
 #
 # with a tiny $\varepsilon$ (epsilon) against division by zero. If the
