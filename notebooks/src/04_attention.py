@@ -398,8 +398,10 @@ np.testing.assert_allclose(first, theirs[:, :1])
 # Draw all numbers of $q$ and $k$ at random, each without regard to the
 # others, as often positive as negative, and with a mean square of 1. Before
 # training they are roughly like that. Now take the mean over many draws. In
-# the second sum each term is as often positive as negative, so it goes.
-# Each term of the first has the mean $1 \cdot 1$, and there are $D_h$:
+# the second sum each term is as often positive as negative, so it goes. In
+# the first, $k_m^2$ has the mean 1 whatever $q_m^2$ was drawn, for it was
+# drawn without regard to that. So each product has the mean of $q_m^2$, which
+# is 1 as well, and there are $D_h$ of them:
 #
 # $$
 # \text{mean of } (q \cdot k)^2 = D_h .
@@ -425,10 +427,12 @@ np.testing.assert_allclose(first, theirs[:, :1])
 
 # %%
 def size_of_gradient(scores):
-    """How much of a random gradient passes, for half of the rows."""
+    """How much of a random gradient passes, in the middle row."""
     A = softmax(scores)
     arriving = np.random.default_rng(1).normal(size=A.shape)
     passed = kernels.softmax_backward(arriving, A)
+    # The median: the middle one when all rows are sorted by size. (In a
+    # mean, a few rows with close scores would hide all others.)
     return np.median(np.sqrt(np.mean(passed**2, axis=1)))
 
 
@@ -477,9 +481,9 @@ assert dead[3] < 0.4 * scaled[3] and dead[5] < 1e-5 * scaled[5]
 # %% [markdown]
 # With the division about the same passes at every width. Without it, at 64,
 # the width of a head in the paper's Base and Large, no less passes; at 256
-# it is a small part, and at 4,096 less than a hundred-thousandth, for half
-# of all rows. So narrow heads might do without? You will measure that below,
-# in training.
+# it is a small part, and at 4,096 less than a hundred-thousandth, in at
+# least half of all rows. So narrow heads might do without? You will measure
+# that below, in training.
 #
 # ## Backward
 #
@@ -586,9 +590,9 @@ np.testing.assert_allclose(
 # Time to train one. We take `nano` with patches of 4 pixels, so that there
 # are 7 x 7 patches and something to see. Its positions are the fixed waves
 # of chapter 3, which say from the start what is near to what. The function
-# below is a plain training loop (chapter 6 explains its parts). It can
-# change the attention of a model first: we will train two more that way, to
-# see what matters.
+# below is chapter 0's loop (chapter 6 explains its parts). It can change the
+# attention of a model first: we will train two more that way, to see what
+# matters.
 
 # %%
 from tinyvit.data import Loader, normalise
@@ -739,7 +743,7 @@ assert np.abs(far - apart.mean()).max() < 4  # a patch is 4 wide
 # accuracy above. And without?
 
 # %%
-class QueriesTimes(Module):
+class QueriesTimes(Module):  # a Module owns weights, as all layers do
     """The layer that makes qkv, its queries times a number."""
 
     def __init__(self, linear, number):
@@ -866,7 +870,7 @@ np.testing.assert_allclose(softmax(S[:1]), softmax(S)[:1], rtol=1e-5)
 # ## What it costs
 #
 # Every token looks at every other, so there are $N^2$ weights for each head.
-# We count *multiply-adds*, as is the custom: a product of an $(a, b)$ and a
+# Count *multiply-adds* (chapter 3): a product of an $(a, b)$ and a
 # $(b, c)$ matrix takes $abc$ of them. In one block, with an MLP that
 # widens each token to $4D$ numbers and brings it back to $D$, as in the
 # paper's models:
@@ -1085,8 +1089,8 @@ np.testing.assert_allclose(
 # than to write them to memory and read them again, and attention written
 # in this way is called *FlashAttention*. In tinyvit the CPU's kernel keeps
 # $A$, and the GPU's does not. It runs this loop, with some queries in fast
-# memory and keys and values passing by. [Chapter 8](08_kernels.ipynb) walks
-# through it.
+# memory and keys and values passing by. [Chapter 8](08_kernels.ipynb) runs
+# such a kernel and counts what it reads.
 #
 # ## Exercises
 #
