@@ -107,12 +107,14 @@ np.testing.assert_allclose(np.abs(even[1] - even[0]), 0.7)
 #
 # ## Gradient descent
 #
-# Let $p$ be all the weights in one long row of $n$ numbers, $L(p)$ the
-# loss, and $g$ its gradient, of the same shape. For a small step $\Delta$,
-# the definition of the derivative says
+# Let $\theta$ (theta; in code `p`, for *parameters*) be all the weights in
+# one long row of $n$ numbers, $\mathcal L(\theta)$ the loss, and $g$ its
+# gradient, of the same shape. For a small step $\Delta$, the definition of
+# the derivative says
 #
 # $$
-# L(p + \Delta) \approx L(p) + \sum_i g_i \Delta_i .
+# \mathcal L(\theta + \Delta)
+# \approx \mathcal L(\theta) + \sum_i g_i \Delta_i .
 # $$
 #
 # The sum is a dot product: the lengths of $g$ and $\Delta$, times the cosine
@@ -121,19 +123,20 @@ np.testing.assert_allclose(np.abs(even[1] - even[0]), 0.7)
 # $\eta$ (eta), the *learning rate*:
 #
 # $$
-# p \leftarrow p - \eta\, g .
+# \theta \leftarrow \theta - \eta\, g .
 # $$
 #
-# How large may $\eta$ be? Take one direction of the valley, $L = h p^2 /
-# 2$; $h$ is its *curvature*. The gradient is $h p$, and so
+# How large may $\eta$ be? Take one direction of the valley, $\mathcal L =
+# h \theta^2 / 2$; $h$ is its *curvature*. The gradient is $h \theta$, and so
 #
 # $$
-# p \leftarrow p - \eta h p = (1 - \eta h)\, p .
+# \theta \leftarrow \theta - \eta h \theta = (1 - \eta h)\, \theta .
 # $$
 #
-# Each step multiplies $p$ with the same number. It shrinks if that lies
-# between -1 and 1, that is if $\eta < 2 / h$. Beyond this, each step leads
-# farther up the other side. The steepest direction sets the limit for all.
+# Each step multiplies $\theta$ with the same number. It shrinks if that
+# lies between -1 and 1, that is if $\eta < 2 / h$. Beyond this, each step
+# leads farther up the other side. The steepest direction sets the limit for
+# all.
 
 # %%
 def after(rate, steps=200, h=25.0):
@@ -165,9 +168,10 @@ assert after(0.079) < 1 < after(0.081)  # the limit: 2 / 25 = 0.08
 # Over all images the errors have the mean 0. So if the images are drawn at
 # random, the products of two different errors cancel out in the mean over
 # many batches, as in chapter 4. What is left is $B$ squares over $B^2$, so
-# the size of the error is that of a single image, divided by $\sqrt B$. Four times as many images halve the error, and cost
-# four times as much. Let us see whether the rule holds for a real gradient,
-# that of a model before training.
+# the size of the error is that of a single image, divided by $\sqrt B$.
+# Four times as many images halve the error, and cost four times as much.
+# Let us see whether the rule holds for a real gradient, that of a model
+# before training.
 
 # %%
 from tinyvit.autograd import gradients, softmax_cross_entropy
@@ -233,13 +237,13 @@ assert errors[4] > 1.2
 #
 # If the gradients of many steps point into one direction, one could walk
 # faster; where they contradict each other, slower. So let a ball roll: it
-# has a *velocity* $u$, of the shape of $p$, which each gradient pushes and
-# which decays by a factor $\mu$ (mu), mostly 0.9:
+# has a *velocity* $u$, of the shape of $\theta$, which each gradient pushes
+# and which decays by a factor $\mu$ (mu), mostly 0.9:
 #
 # $$
 # \begin{aligned}
 # u &\leftarrow \mu u + g \\
-# p &\leftarrow p - \eta u
+# \theta &\leftarrow \theta - \eta u
 # \end{aligned}
 # $$
 #
@@ -265,7 +269,8 @@ assert abs(steady - 10) < 1e-6 and abs(abs(zigzag) - 1 / 1.9) < 1e-6
 
 # %% [markdown]
 # In tinyvit the same is a kernel that changes the arrays in place. The
-# paper uses it for fine-tuning (its appendix B.1.1).
+# paper uses momentum for *fine-tuning*, that is to go on training a
+# trained model on other images (its appendix B.1.1).
 
 # %%
 from tinyvit import kernels
@@ -295,8 +300,8 @@ assert large > 50 * small
 # %% [markdown]
 # One rate cannot suit them all. *Adam* (2014) divides each weight's
 # gradient by how large this weight's gradients usually are. It keeps two
-# running averages, both of the shape of $p$: of the gradient, and of its
-# square.
+# running averages, both of the shape of $\theta$: of the gradient, and of
+# its square.
 #
 # $$
 # \begin{aligned}
@@ -323,7 +328,8 @@ assert large > 50 * small
 # \begin{gathered}
 # \hat m = \frac{m}{1 - \beta_1^t}, \qquad
 # \hat v = \frac{v}{1 - \beta_2^t}, \\
-# p \leftarrow p - \eta \frac{\hat m}{\sqrt{\hat v} + \varepsilon}
+# \theta \leftarrow
+#   \theta - \eta \frac{\hat m}{\sqrt{\hat v} + \varepsilon}
 # \end{gathered}
 # $$
 #
@@ -340,11 +346,11 @@ assert large > 50 * small
 # called the *weight decay*):
 #
 # $$
-# p \leftarrow p - \eta \lambda p
+# \theta \leftarrow \theta - \eta \lambda \theta
 # $$
 #
-# It would seem the same to add $\lambda p$ to the gradient, as one does
-# with SGD. But Adam would divide it by $\sqrt{\hat v}$, and the weights
+# It would seem the same to add $\lambda \theta$ to the gradient, as one
+# does with SGD. But Adam would divide it by $\sqrt{\hat v}$, and the weights
 # with the largest gradients would decay least. To keep decay apart from the
 # gradient is the W in *AdamW* (2017).
 
@@ -637,7 +643,7 @@ print(np.round(mine[::4], 4), np.round(theirs[::4], 4))
 from tinyvit.nn import EncoderBlock
 
 
-class NoNorm(EncoderBlock):
+class NoNorm(EncoderBlock):  # as in chapter 5
     def __call__(self, z, asking=None):
         z = z[:, :asking] + self.attention(z, asking)
         return z + self.mlp(z)
@@ -645,7 +651,7 @@ class NoNorm(EncoderBlock):
 
 def without_norm(model):
     for block in model.blocks:
-        block.__class__ = NoNorm
+        block.__class__ = NoNorm  # its weights stay, __call__ changes
 
 
 def initial_weights(factor):
