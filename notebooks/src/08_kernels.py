@@ -176,13 +176,13 @@ print(f"a sum can use {sum_intensity(1000) * W / P:.1%} of P at most")
 # ### An experiment: one product, sliced
 #
 # Does the roofline hold? A product of matrices can be written as a sum of
-# thinner ones. Each number of $C = A B$ is a sum of $m$ products, and a sum
-# can be added up in portions, $k$ products at a time. So cut $A$ of shape
-# $(n, m)$ into slices $A_s$ of $k$ columns, $B$ of shape $(m, n)$ into
-# slices $B_s$ of $k$ rows, and add up products of shape $(n, n)$:
+# thinner ones. Each number of $C = X Y$ is a sum of $m$ products, and a sum
+# can be added up in portions, $k$ products at a time. So cut $X$ of shape
+# $(n, m)$ into slices $X_s$ of $k$ columns, $Y$ of shape $(m, n)$ into
+# slices $Y_s$ of $k$ rows, and add up products of shape $(n, n)$:
 #
 # $$
-# C = A B = \sum_{\text{slices } s} A_s B_s .
+# C = X Y = \sum_{\text{slices } s} X_s Y_s .
 # $$
 
 # %%
@@ -212,8 +212,9 @@ for k in (1, 5, 48):
 #
 # which is about $k / 8$ while $k$ is well above 1 and well below $n$.
 #
-# Now guess before you look. How much faster is $k = 256$ than $k = 1$, for
-# each operation? And from which $k$ on does thicker not help any more?
+# Now guess before you look. How many times as many operations a second does
+# $k = 256$ do as $k = 1$? And from which $k$ on does thicker not help any
+# more?
 
 # %%
 n = 512 if fast else 3072
@@ -480,8 +481,9 @@ with Workers(2) as workers:
 # %% [markdown]
 # What a trick buys depends on the machine. The comment in
 # `tinyvit/kernels/cpu/blocks.py` says what blocks bought on a processor
-# with large caches: no speed in a whole training step, but a third less
-# memory in inference. Always measure a trick where it is to be used.
+# with large caches: no speed in a whole training step, but 27 MB instead of
+# 43 where a model is only used. Always measure a trick where it is to be
+# used.
 #
 # ## A whole training step under the roof
 #
@@ -731,7 +733,7 @@ extern "C" __global__ void add(const float *a, const float *b,
 # %%
 from tinyvit.kernels.cuda_on_cpu import (
     CudaError,
-    Module,
+    Module,  # compiled CUDA, unlike nn's Module
     NoCompiler,
     tracing,
     turns_in_order,
@@ -1120,67 +1122,108 @@ if traces:
 #
 # [Chapter 4](04_attention.ipynb) ended with *online softmax*: attention in
 # which the $N \times N$ weights never exist, because the sum shrinks
-# whenever a larger score is found. On a CPU that saves memory. On a GPU it
-# is the heart of *flash attention*: a block fetches a *tile*, some rows of
-# keys and values, into shared memory, and all its threads, one for each
-# query, use that tile before the next comes.
-#
-# How much does that save? Let there be $N$ tokens, and $d$ numbers in a
-# query, key or value of one head.
-#
-# - A thread for each query, on its own, goes over the keys twice: once to
-#   find the largest score, once to weigh the values. Each time it reads
-#   query and key, and once the value: $5 d$ numbers for each key, and $5
-#   N^2 d$ from global memory for all $N$ queries.
-# - With tiles, 64 queries share what they fetch: $2 N d$ numbers for each
-#   block, and the queries once. For all $N$ queries that is about $2 N^2 d
-#   / 64 + N d$.
-#
-# Both are in `tinyvit/kernels/gpu/attention_steps.cu`. We run them on 65
-# tokens (64 patches and a class token), two heads of eight numbers.
+# whenever a larger score is found. Here it is for one head, whose queries,
+# keys and values have $D_h = 8$ numbers. A thread takes a query and goes
+# once over all keys and values. What it adds up is its own, in registers.
+
+# %%
+ATTENTION = """
+extern "C" __global__ void attention(const float *q, const float *k,
+    const float *v, float *out, int count) {
+    int i = blockIdx.x * blockDim.x + threadIdx.x; // the query
+    if (i >= count) return;
+    float most = -1e30f; // below any score
+    float total = 0, sum[8] = {}; // 8 numbers, all 0
+    for (int j = 0; j < count; j++) { // a key and its value
+        float score = 0;
+        for (int c = 0; c < 8; c++) score += q[8 * i + c] * k[8 * j + c];
+        score *= rsqrtf(8);
+        if (score > most) {
+            float shrink = expf(most - score);
+            for (int c = 0; c < 8; c++) sum[c] *= shrink;
+            total *= shrink;
+            most = score;
+        }
+        float weight = expf(score - most);
+        for (int c = 0; c < 8; c++) sum[c] += weight * v[8 * j + c];
+        total += weight;
+    }
+    for (int c = 0; c < 8; c++) out[8 * i + c] = sum[c] / total;
+}
+"""
+
+# %% [markdown]
+# We try it on 65 tokens (64 patches and a class token), with blocks of 64
+# threads, against tinyvit's attention of two heads, of which ours is the
+# first. And we count what the first block reads.
 
 # %%
 from tinyvit.kernels.cpu.attention import attention_forward
-from tinyvit.kernels.gpu.lessons import attention as attention_steps
 
-N, heads, d = 65, 2, 8
+N, heads, d = 65, 2, 8  # d: chapter 4's D_h
 qkv = random.normal(size=(1, N, 3 * heads * d)).astype(np.float32)
 expected, _ = attention_forward(qkv, heads, N)
 
 
-def numbers_read(events, array):
-    """How many numbers were read from an array."""
+def numbers_read(events, arrays):
+    """How many numbers were read from some arrays."""
     values = [event.value for event in events
-              if event.what == "read" and event.array == array]
+              if event.what == "read" and event.array in arrays]
     return sum(np.size(value) for value in values)
 
 
-trips = {}
-steps = (attention_steps.a_thread_a_query, attention_steps.shared_tiles)
-for version in steps if compiles else ():
+if compiles:
+    queries, keys, values = (
+        np.ascontiguousarray(qkv[0, :, start : start + d])
+        for start in range(0, 3 * heads * d, heads * d)
+    )
+    out = np.empty_like(queries)
+    run = Module.from_text(ATTENTION, "a.cu").get_function("attention")
     with tracing(limit=10**6) as events:
-        found = version(qkv, heads)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    trips[version.__name__] = numbers_read(events, "qkv")
-for name, count in trips.items():
-    print(f"{name:17} {count:8,} numbers from global memory")
-if trips:
-    alone, tiles = trips.values()
-    assert alone == 5 * 64 * N * d  # the first block has 64 queries
-    assert tiles == (2 * N + 64) * d
-    print(f"{alone / tiles:.0f} times less")
+        run((2,), (64,), (queries, keys, values, out, N))
+    np.testing.assert_allclose(
+        out, expected[0, :, :d], rtol=1e-4, atol=1e-5
+    )
+    alone = numbers_read(events, ("q", "k", "v"))
+    print(f"equal to tinyvit; a block reads {alone:,} numbers")
+    assert alone == 3 * d * N * 64
 
 # %% [markdown]
-# (The first block has one head and 64 queries.) Step 3 is what
-# tinyvit trains with in float32; with bfloat16, numbers of two bytes, it
-# uses *tensor cores*, units that multiply small matrices in one go. Read
-# `attention_steps.cu`, then `attention.cu`.
+# Nothing of $N \times N$ was stored. But for each key a thread reads
+# query, key and value, $3 D_h$ numbers, though the thread beside it reads
+# the same key and value. For all $N$ queries that is $3 N^2 D_h$ numbers
+# from global memory.
+#
+# *Flash attention* is the cure. A block fetches a *tile*, some rows of keys
+# and values, into shared memory; all its threads use that tile before the
+# next one comes. A block of 64 queries then reads $2 N D_h$ numbers and its
+# queries once: for all $N$ queries that is about $2 N^2 D_h / 64 + N D_h$.
+# It is step 2 in `tinyvit/kernels/gpu/attention_steps.cu`.
+
+# %%
+from tinyvit.kernels.gpu.lessons import attention as attention_steps
+
+if compiles:
+    with tracing(limit=10**6) as events:
+        found = attention_steps.shared_tiles(qkv, heads)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    tiles = numbers_read(events, ("qkv",))
+    print(f"a block reads {tiles:,} numbers, {alone / tiles:.0f} times "
+          "fewer")
+    assert tiles == (2 * N + 64) * d
+
+# %% [markdown]
+# In step 3 each thread keeps a patch of the scores in registers, so that
+# shared memory is read less, too. That is what tinyvit trains with in
+# float32; with bfloat16, numbers of two bytes, it uses *tensor cores*,
+# units that multiply small matrices in one go. Read `attention_steps.cu`,
+# then `attention.cu`.
 #
 # ## What a GPU would change
 #
-# We have counted, and not measured, for there was no GPU where this was
-# written. But ceilings can be read off a data sheet. NVIDIA's for the *H100
-# Tensor Core GPU* says in its column for the SXM board: memory 3.35 TB/s;
+# We have counted, and not measured, for this page is made without a GPU.
+# But ceilings can be read off a data sheet. NVIDIA's for the *H100 Tensor
+# Core GPU* says in its column for the SXM board: memory 3.35 TB/s;
 # FP32, which is float32, 67 teraFLOPS; bfloat16 on tensor cores 1,979
 # teraFLOPS "with sparsity", that is for matrices half of which is zeros,
 # and half of that without. (*Tera* is $10^{12}$.) These are bounds, as the
