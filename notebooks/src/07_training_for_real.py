@@ -76,18 +76,20 @@ axis.set_title("Training is two loops, one inside the other");
 # %% [markdown]
 # ## The mathematics: two averages
 #
-# Let $\theta$ be all parameters of the model in one row, and $\ell(\theta,
-# x, y)$ the loss of one image $x$ with label $y$, a single number. Training
-# makes an average over the $n$ training images small:
+# Let $\theta$ be all parameters of the model in one row, and
+# $\mathcal L(\theta, x, t)$ the loss of one image $x$ with target $t$, a
+# single number. Training makes an average over the $n$ training images
+# small:
 #
 # $$
-# \hat L(\theta) = \frac{1}{n} \sum_{i=1}^{n} \ell(\theta, x_i, y_i)
+# \frac{1}{n} \sum_{i=1}^{n} \mathcal L(\theta, x_i, t_i) .
 # $$
 #
-# But that is not what we want. We want to be right on images to come:
+# But that is not what we want. We want to be right on images to come, that
+# is, to have a small
 #
 # $$
-# L(\theta) = \mathbb{E}\big[\ell(\theta, x, y)\big]
+# \mathbb{E}\big[\mathcal L(\theta, x, t)\big] ,
 # $$
 #
 # where $\mathbb{E}$ is the mean over all images that there could be. For a
@@ -98,16 +100,19 @@ axis.set_title("Training is two loops, one inside the other");
 # back, which no step is ever made with. They are the *test set*.
 #
 # How well does a test set of $m$ images measure? Let $p$ be the true
-# accuracy. Each answer counts 1 with probability $p$ and 0 otherwise. Its
-# mean is $p$, and since $1^2 = 1$ the mean of its square is $p$ as well,
-# so its variance is $p - p^2$. The variances of independent answers add
-# up (chapter 4), and dividing a sum by $m$ divides its variance by $m^2$:
+# accuracy. Each answer counts 1 with probability $p$ and 0 otherwise, so
+# its mean is $p$. It misses this mean by $1 - p$ with probability $p$, and
+# by $p$ with probability $1 - p$. The mean of the square of this error is
 #
 # $$
-# \operatorname{Var} = \frac{m\, (p - p^2)}{m^2} = \frac{p(1-p)}{m} .
+# p\,(1-p)^2 + (1-p)\,p^2 = p(1-p)\,\big((1-p) + p\big) = p(1-p) .
 # $$
 #
-# Its root is the *standard error*, the size of error to reckon with:
+# The measured accuracy is a mean of $m$ answers, so its error is the mean of
+# their errors. Chapter 6 had that with the errors of a batch: if the images
+# are drawn at random, the products of different errors cancel out, and $m$
+# squares over $m^2$ are left, $p(1-p)/m$. The root of that is the *standard
+# error*, the size of error to reckon with:
 #
 # $$
 # \text{standard error} = \sqrt{\frac{p(1-p)}{m}} .
@@ -220,14 +225,18 @@ if not fast:
 # $$
 #
 # Chapter 2 has its gradient: $2(XW - Y)$ arrives at $XW$, so
-# $2 X^\top (XW - Y)$ gets to $W$, and the price adds $2 \lambda W$. Where the loss is
-# smallest, their sum is zero, and no steps are needed to get there:
+# $2 X^\top (XW - Y)$ gets to $W$, and the price adds $2 \lambda W$. Where
+# the loss is smallest, their sum is zero:
 #
 # $$
 # (X^\top X + \lambda I)\, W = X^\top Y
 # $$
 #
-# This is called *ridge regression*.
+# with the *identity matrix* $I$, $(784, 784)$, which has ones on its
+# diagonal and zeros elsewhere, so that $I W = W$. For each of the ten
+# columns of $W$ these are 784 linear equations with 784 unknowns.
+# `np.linalg.solve` solves them, and no steps are needed. This is called
+# *ridge regression*.
 
 # %%
 def linear(data, tested=test, penalty=30.0):
@@ -341,7 +350,9 @@ assert np.allclose(np.sort(blended[0])[-2:], (0.47, 0.53), atol=0.005)
 # First the batches. An epoch shows each image once, in an order that is
 # another each time. It looks random and is not: it depends on the seed and
 # the number of the epoch, and on *nothing else*. That will matter when a
-# run is stopped.
+# run is stopped. (`SeedSequence` makes a stream of random numbers from the
+# two. Without the `spawn_key` it would be the stream with which tinyvit
+# changes the images of the epoch's first batch.)
 
 # %%
 from tinyvit.data import Loader
@@ -462,7 +473,6 @@ def train_on(data, steps, kind=PLAIN, every=75, tested=test):
 
 
 # %% [markdown]
-# Everything is there: batches, steps, an evaluation after every so many.
 # The accuracy called `train` is counted as the batches go by, and costs
 # nothing. Try it on 640 images:
 
@@ -612,9 +622,13 @@ for (name, mine), (_, other) in zip(
     np.testing.assert_array_equal(mine.data, other.data, name)
 
 # %% [markdown]
-# Our loop and theirs end at the same weights, in every bit. Now the same
-# again, but after 17 steps somebody presses Ctrl-C. That sends the process
-# the signal `SIGINT`; we send it ourselves.
+# Our loop and theirs end at the same weights, in every bit. (Both take one
+# step to warm up: ours 5 % of 30 steps, rounded down, theirs the recipe's
+# `warmup_epochs`, 0.1 of an epoch of ten steps. A `.safetensors` file holds
+# named arrays; chapter 9 writes one by hand.)
+#
+# Now the same again, but after 17 steps somebody presses Ctrl-C. That sends
+# the process the signal `SIGINT`; we send it ourselves.
 
 # %%
 class CtrlC(Quiet):
