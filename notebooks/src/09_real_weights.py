@@ -36,6 +36,11 @@
 # order of the axes. So loading is a table: *this* name is *that* name,
 # turned *so*. The table is short. What makes the task hard is that most
 # mistakes in it raise no error.
+#
+# Here is one array as we and the three others hold it: chapter 4's matrix
+# for queries, keys and values, in a block of the model that we shall train.
+# Each number has the colour of its column in ours: dark is the first query,
+# bright is the last value.
 
 # %%
 import os
@@ -43,8 +48,44 @@ import os
 import numpy as np
 
 from tinyvit.analysis import style
-from tinyvit.data import Loader, load_dataset, normalise
 from tinyvit.models import ViT, ViTConfig
+
+config = ViTConfig.named(
+    "nano", image_size=28, patch_size=4, channels=1, classes=10
+)
+heads, D, P = config.heads, config.width, config.patch_size
+D_h = D // heads
+qkv = np.tile(np.arange(3.0 * D), (D, 1))  # each holds its column
+by_head = [
+    part.reshape(D, heads, D_h) for part in np.split(qkv, 3, axis=1)
+]
+figure, axes = style.new_figure(
+    6, 2.9, 1, 4, width_ratios=[2.6, 1, 1.1, 3]
+)
+gap = np.full((D, 6), np.nan)
+halves = [one[:, i] for one in by_head for i in range(heads)]
+shown = [
+    ("ours:\n(64, 192)", qkv),
+    ("timm:\n(192, 64)", qkv.T),
+    ("Hugging Face:\n3 of (64, 64)", np.concatenate(
+        [np.r_[part.T, gap.T] for part in np.split(qkv, 3, axis=1)]
+    )[:-6]),
+    ("Google:\n3 of (64, 2, 32)", np.concatenate(
+        [np.c_[half, gap] for half in halves], axis=1
+    )[:, :-6]),
+]
+for axis, (title, matrix) in zip(axes, shown):
+    axis.imshow(matrix, cmap="cividis", vmin=0, vmax=3 * D)
+    axis.set_title(title, fontsize=9)
+    axis.axis("off")
+figure.suptitle("One matrix, held in four ways", x=0.01, ha="left",
+                fontsize=11);
+
+# %% [markdown]
+# Now the model, trained as in chapter 7.
+
+# %%
+from tinyvit.data import Loader, load_dataset, normalise
 from tinyvit.training import (
     Recipe,
     TrainStep,
@@ -54,9 +95,6 @@ from tinyvit.training import (
 
 fast = "TINYVIT_FAST" in os.environ
 train, test = load_dataset("fashion-mini")
-config = ViTConfig.named(
-    "nano", image_size=28, patch_size=4, channels=1, classes=10
-)
 model = ViT(config, seed=0)
 loader = Loader(train, 64, seed=0)
 epochs = 4
@@ -111,7 +149,7 @@ if not fast:
 
 # %% [markdown]
 # Here is our side of the table: the first of the four blocks. $D = 64$ is
-# the width, and the MLP (chapter 2) is twice as wide.
+# the width, and the MLP (chapter 5) is twice as wide.
 
 # %%
 ours = {
@@ -141,18 +179,18 @@ assert len(ours) == 4 + 12 * config.depth + 4
 # ours.
 #
 # **Queries, keys and values.** Attention (chapter 4) multiplies with three
-# matrices $(D, D)$, and cuts each result into $H$ heads of $D/H$ numbers.
-# We keep the three side by side, $(D, 3D)$. So our column
+# matrices $(D, D)$, and cuts each result into $h$ heads of $D_h = D/h$
+# numbers. We keep the three side by side, $(D, 3D)$. So our column
 #
 # $$
-# c = s D + h \frac{D}{H} + e
+# c = s D + i D_h + e
 # $$
 #
-# belongs to $s$ (0 query, 1 key, 2 value), head $h$, and number $e$ within
+# belongs to $s$ (0 query, 1 key, 2 value), head $i$, and number $e$ within
 # the head. timm has them together too, transposed: $(3D, D)$. Hugging Face
-# has three matrices. Google has three arrays of shape $(D, H, D/H)$: $h$
+# has three matrices. Google has three arrays of shape $(D, h, D_h)$: $i$
 # and $e$ have an axis each, and nothing moves in memory, since counting
-# through $(h, e)$ row by row is counting through $h\,D/H + e$.
+# through $(i, e)$ row by row is counting through $i D_h + e$.
 #
 # **Patches.** Our matrix $E$ (chapter 3) has a row for each number of a
 # patch. With $C$ channels, pixel row $r$, column $q$ and channel $k$ stand
@@ -164,44 +202,11 @@ assert len(ours) == 4 + 12 * config.depth + 4
 # | parameter | ours | Google | timm | Hugging Face |
 # |---|---|---|---|---|
 # | patches | $(P^2 C, D)$ | $(P, P, C, D)$ | $(D, C, P, P)$ | as timm |
-# | q, k, v | $(D, 3D)$ | 3 of $(D, H, D/H)$ | $(3D, D)$ | 3 of $(D, D)$ |
-# | attention out | $(D, D)$ | $(H, D/H, D)$ | $(D, D)$, transposed | as timm |
+# | q, k, v | $(D, 3D)$ | 3 of $(D, h, D_h)$ | $(3D, D)$ | 3 of $(D, D)$ |
+# | attention out | $(D, D)$ | $(h, D_h, D)$ | $(D, D)$, transposed | as timm |
 # | other matrices | (in, out) | (in, out) | (out, in) | (out, in) |
 # | vectors | $(D)$ | the same | the same | the same |
 #
-# Here is the matrix of queries, keys and values as each of them holds it.
-# Each number is drawn in the colour of our column $c$: dark is the first
-# query, bright is the last value.
-
-# %%
-H, D, P = config.heads, config.width, config.patch_size
-qkv = np.tile(np.arange(3.0 * D), (D, 1))  # each holds its c
-by_head = [
-    part.reshape(D, H, D // H) for part in np.split(qkv, 3, axis=1)
-]
-figure, axes = style.new_figure(
-    6, 2.9, 1, 4, width_ratios=[2.6, 1, 1.1, 3]
-)
-gap = np.full((D, 6), np.nan)
-halves = [one[:, h] for one in by_head for h in range(H)]
-shown = [
-    ("ours:\n(64, 192)", qkv),
-    ("timm:\n(192, 64)", qkv.T),
-    ("Hugging Face:\n3 of (64, 64)", np.concatenate(
-        [np.r_[part.T, gap.T] for part in np.split(qkv, 3, axis=1)]
-    )[:-6]),
-    ("Google:\n3 of (64, 2, 32)", np.concatenate(
-        [np.c_[half, gap] for half in halves], axis=1
-    )[:, :-6]),
-]
-for axis, (title, matrix) in zip(axes, shown):
-    axis.imshow(matrix, cmap="cividis", vmin=0, vmax=3 * D)
-    axis.set_title(title, fontsize=9)
-    axis.axis("off")
-figure.suptitle("One matrix, held in four ways", x=0.01, ha="left",
-                fontsize=11);
-
-# %% [markdown]
 # ## The code: three formats by hand
 #
 # **timm** is nearest to ours: each array is one of theirs, matrices
@@ -334,7 +339,7 @@ def google_block(one):
         "LayerNorm_0/scale": one["norm1.gamma"],
         "LayerNorm_0/bias": one["norm1.beta"],
         f"{attention}/out/kernel":
-            one["attention.out.weight"].reshape(H, D // H, D),
+            one["attention.out.weight"].reshape(heads, D_h, D),
         f"{attention}/out/bias": one["attention.out.bias"],
         "LayerNorm_2/scale": one["norm2.gamma"],
         "LayerNorm_2/bias": one["norm2.beta"],
@@ -349,9 +354,9 @@ def google_block(one):
         ("query", "key", "value"), weights, biases
     ):
         theirs[f"{attention}/{part}/kernel"] = weight.reshape(
-            D, H, D // H
+            D, heads, D_h
         )
-        theirs[f"{attention}/{part}/bias"] = bias.reshape(H, D // H)
+        theirs[f"{attention}/{part}/bias"] = bias.reshape(heads, D_h)
     return theirs
 
 
@@ -381,7 +386,7 @@ from pathlib import Path
 from safetensors.numpy import load_file
 
 folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-os.chdir(folder.name)  # we write here; Python removes it
+os.chdir(folder.name)  # for short names; Python removes it at the end
 
 
 def write_safetensors(path, arrays):
@@ -530,6 +535,8 @@ def their_program(w, images, heads, eps=1e-6):
     B, C, height, width = images.shape
     D, _, P, _ = kernel.shape
     cells = images.reshape(B, C, height // P, P, width // P, P)
+    # For each b, i, j, d the sum over the letters that are missing on
+    # the right, c, u, v, of cells[b,c,i,u,j,v] * kernel[d,c,u,v]:
     z = np.einsum("bciujv,dcuv->bijd", cells, kernel)
     z = z + w["patch_embed.proj.bias"]
     front = np.broadcast_to(w["cls_token"], (B, 1, D))
@@ -580,7 +587,8 @@ assert apart > (0.01 if fast else 1)
 # with the bell curve's area $\Phi$, and an approximation with tanh. Google
 # uses tanh; timm and Hugging Face are exact.
 #
-# **Which epsilon?** Layer norm divides by $\sqrt{\sigma^2 + \varepsilon}$.
+# **Which epsilon?** Layer norm divides by $\sqrt{\sigma^2 + \varepsilon}$,
+# with $\sigma^2$ for the variance, chapter 2's $\langle c^2 \rangle$.
 # Google and timm have $\varepsilon = 10^{-6}$, Hugging Face $10^{-12}$. The
 # slope of $(1 + u)^{-1/2}$ at $u = 0$ is $-\tfrac12$, so for a small $u =
 # \varepsilon / \sigma^2$
@@ -835,11 +843,12 @@ if not fast:
 
 # %% [markdown]
 # Nothing is refused: a number is a number. And "0 to 1", the scale that
-# looks so natural, is among the worst, since the background, which is black
-# to the model (our figures draw it white) and has always been -1, is now
-# grey. (Scaling with the mean and standard deviation of ImageNet's pixels,
-# roughly 0.45 and 0.225 of the full range, is the custom for other models,
-# such as DeiT.)
+# looks so natural, is among the worst, since the background, byte 0, has
+# always been -1 to the model, and is now 0, which used to be half dark.
+# (Other models, such as DeiT, subtract the mean of ImageNet's pixels and
+# divide by their standard deviation (chapter 2), roughly 0.45 and 0.225 of
+# the full range. Ours is of the same form: $p / 127.5 - 1$ is $(p / 255 -
+# 0.5) / 0.5$. The next cell prints these two numbers as `mean` and `std`.)
 #
 # Therefore a tinyvit model carries its preprocessing in its config: how to
 # resize, to crop and to scale. `load_pretrained` fills it with what the
@@ -893,6 +902,7 @@ def resize(embedding, n, m):
     """(1, 1 + n * n, D) -> (1, 1 + m * m, D)."""
     front, rest = embedding[:, :1], embedding[0, 1:]
     M = linear_matrix(n, m)
+    # For each i, j, d the sum over a and b: rows by M, columns by M.
     grid = np.einsum("ia,jb,abd->ijd", M, M, rest.reshape(n, n, -1))
     return np.concatenate([front, grid.reshape(1, m * m, -1)], axis=1)
 
@@ -995,9 +1005,9 @@ assert "can run any code" in refused and "python -c" in refused
 # %% [markdown]
 # A `.npz` file can hide a pickle as well, as an array of Python objects.
 # NumPy refuses it unless it is told `allow_pickle=True`, which tinyvit never
-# does. A safetensors file can only hold numbers. What is
-# left to check is that the header tells the truth: places inside the file,
-# no overlaps, sizes that fit the shapes. That is
+# does. A safetensors file can only hold numbers. What is left to check is
+# that the header tells the truth: places inside the file, no overlaps,
+# sizes that fit the shapes. That is
 # `tinyvit/models/published/safetensors_file.py`, and you can read it now.
 #
 # ## Attention rollout, taken apart
@@ -1008,10 +1018,11 @@ assert "can run any code" in refused and "python -c" in refused
 # first block a token is already a mixture. So whom does the class token
 # see, at the *end*, through all blocks?
 #
-# Follow the shares. In block $l$ let $A^{(l)}$, of shape $(N+1, N+1)$, be
-# the mean over the heads. Leave out all weight matrices, the norms and the
-# MLPs: a strong simplification, which the method makes. Then the block
-# makes of the tokens $z_{l-1}$, $(N+1, D)$,
+# Follow the shares. With $N$ tokens, one of them the class token, let
+# $A^{(l)}$, of shape $(N, N)$, be the mean over the heads of block $l$.
+# Leave out all weight matrices, the norms and the MLPs: a strong
+# simplification, which the method makes. Then the block makes of the tokens
+# $z_{l-1}$, $(N, D)$,
 #
 # $$
 # z_l = z_{l-1} + A^{(l)} z_{l-1} = (I + A^{(l)})\, z_{l-1} .
@@ -1035,7 +1046,7 @@ assert "can run any code" in refused and "python -c" in refused
 
 # %%
 def my_rollout(maps):
-    """(L, B, H, N + 1, N + 1) -> (B, grid, grid), sums of 1."""
+    """(L, B, h, N, N) -> (B, grid, grid), sums of 1."""
     _, batch, _, tokens, _ = maps.shape
     R = np.eye(tokens)
     for A in maps.mean(axis=2):  # over heads; one block at a time
@@ -1209,18 +1220,20 @@ for axis, picture, title in zip(axes.flat, pictures, titles):
     axis.axis("off")
 axes[1, 0].images[0].set_clim(0, 4)
 figure.suptitle("Random weights look at something, too", fontsize=11)
-alike = np.corrcoef(*[p.ravel() for p in photographs])[0, 1]
+a, b = [one.ravel() - one.mean() for one in photographs]
+alike = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
 print(f"correlation of the two: {alike:.2f}")
 if not fast:
     assert 0.2 < alike < 0.9
 
 # %% [markdown]
 # The two on their own scales tempt one to see something. And they are not
-# mere noise: the two have something in common, though no weight of one is
-# that of the other. What they share is the photograph, not knowledge. The
-# third picture, on the scale of the maps above, is the honest one: there
-# is next to nothing. So give every map a scale, and compare with random
-# weights before you believe it.
+# mere noise. Their *correlation*, chapter 3's cosine similarity after each
+# map's mean has been taken away, is far from 0, though the two models have
+# no weights in common. What they share is the photograph, not knowledge.
+# The third picture, on the scale of the maps above, is the honest one:
+# there is next to nothing. So give every map a scale, and compare with
+# random weights before you believe it.
 #
 # ## The official files
 #
@@ -1250,12 +1263,12 @@ if not fast:
 #
 # ### Exercise 9.1: Google's heads
 #
-# The way back: from Google's three kernels, each of shape $(D, H, D/H)$,
+# The way back: from Google's three kernels, each of shape $(D, h, D_h)$,
 # make our matrix of shape $(D, 3D)$.
 
 # %% tags=["exercise"]
 def joined(query, key, value):
-    """3 of (D, H, D / H) -> (D, 3 * D)."""
+    """3 of (D, h, D_h) -> (D, 3 * D)."""
     ...
 
 
@@ -1284,8 +1297,8 @@ def check_joined(joined):
         print("Not yet: queries are right; keys come second, values "
               "third.")
     else:
-        print("Not yet: column h * D/H + e of the queries is number "
-              "e of head h; rows stay as they are.")
+        print("Not yet: column i * D_h + e of the queries is number "
+              "e of head i; rows stay as they are.")
     return False
 
 
@@ -1293,7 +1306,7 @@ check_joined(joined);
 
 # %% tags=["solution"]
 def joined(query, key, value):
-    """3 of (D, H, D / H) -> (D, 3 * D)."""
+    """3 of (D, h, D_h) -> (D, 3 * D)."""
     flat = [part.reshape(len(part), -1) for part in (query, key, value)]
     return np.concatenate(flat, axis=1)
 
