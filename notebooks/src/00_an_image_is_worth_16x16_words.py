@@ -120,7 +120,7 @@ for axis in axes:
 #    more vector in front, and add to each a vector that stands for its
 #    place. The list of all of them is $z_0$.
 # 2. Let the vectors look at each other.
-# 3. Let each think by itself. Steps 2 and 3 are a *layer*; there are $L$
+# 3. Let each think by itself. Steps 2 and 3 are a *block*; there are $L$
 #    of them, and out of the last comes $z_L$.
 # 4. Read the answer off the vector in front, which has looked at all the
 #    others.
@@ -140,13 +140,14 @@ config = ViTConfig.named(
 model = ViT(config, seed=0, embedding_std=2.0)
 print(f"{model.num_parameters:,} numbers to learn")
 print(f"{config.tokens} vectors of {config.width} numbers each")
-print(f"{config.depth} layers")
+print(f"{config.depth} blocks")
 assert (config.tokens, config.width) == (16 + 1, 64)
 assert model.num_parameters == 139_018
 
 # %% [markdown]
-# All that the model will ever know is in those 139,018 numbers. Nobody has
-# set them yet: some are random, the rest are 0 or 1. What does it say now?
+# All that the model will ever know is in those 139,018 numbers, its
+# *parameters* (one also says *weights*). Nobody has set them yet: some are
+# random, the rest are 0 or 1. What does it say now?
 
 # %%
 from tinyvit.training import Workers, evaluate
@@ -158,7 +159,9 @@ print("answers given:", {test.class_names[i] for i in before.predicted})
 assert before.accuracy == 0.1 and (before.predicted == 0).all()
 
 # %% [markdown]
-# It calls everything a T-shirt, and in one case of ten that is right.
+# It calls everything a T-shirt, and in one case of ten that is right. The
+# parameters that make the answer, out of the vector in front, are all 0.
+# So all ten kinds are equally likely to it, and it names the first.
 #
 # *Training* is this loop: show the model a few images (a *batch*), measure
 # how wrong its answers are (the *loss*), work out in which direction each
@@ -242,7 +245,7 @@ assert abs(losses[0] - np.log(10)) < 1e-4
 # ## What does it see?
 #
 # Because every patch looks at every other one, we can follow the looks
-# through all layers and ask: *which patches did this answer come from?*
+# through all blocks and ask: *which patches did this answer come from?*
 # (The method is called attention rollout. It is an estimate, and chapter 9
 # tests how far to trust it.)
 
@@ -334,10 +337,11 @@ assert mixed.accuracy < after.accuracy - 0.2
 # ## What goes wrong
 #
 # To be told nothing about images has a price. The paper reports (in
-# sections 1 and 4.1) that with the 1.3 million images of ImageNet its models
-# fell a few per cent behind older networks, which have the notion of
-# neighbouring pixels built in, and that they caught up with 14 to 300
-# million. We have ten thousand. Which kinds does our model confuse?
+# sections 1 and 4.1) that with the 1.3 million photographs of *ImageNet*, a
+# data set of a thousand kinds of things, its models fell a few per cent
+# behind older networks, which have the notion of neighbouring pixels built
+# in, and that they caught up with 14 to 300 million. We have ten thousand.
+# Which kinds does our model confuse?
 
 # %%
 confusion = np.array(after.confusion)

@@ -262,8 +262,9 @@ assert abs(a.grad - measured) < 1e-8
 # ## What goes wrong: another order
 #
 # What if we pass gradients on as soon as they arrive, and do not wait for
-# the rest? Then a value passes on a part, later the whole, and its inputs
-# get the part twice.
+# the rest? Then, each time that something arrives, a value passes on all
+# that it has. Below, $u$ hands 4 to $x$, then 36, which is all that it
+# should, and then 36 once more.
 
 # %%
 def hasty_backward(end):
@@ -291,7 +292,7 @@ hasty, y = two_paths()
 hasty_backward(y)
 print(f"right {x.grad}, hasty {hasty.grad}")
 assert x.grad == 2 * 2 + 4 * 2**3  # the derivative of x² + x⁴
-assert hasty.grad > x.grad
+assert hasty.grad == 4 + 36 + 36
 
 # %% [markdown]
 # ## From numbers to arrays
@@ -309,7 +310,8 @@ from tinyvit.models.cost import cost
 nano = ViTConfig.named(
     "nano", image_size=28, patch_size=7, channels=1, classes=10
 )
-print(f"{cost(nano).multiply_adds:,} multiplications for an image")
+# a multiply-add: a multiplication, and the addition of its result
+print(f"{cost(nano).multiply_adds:,} multiply-adds for an image")
 assert cost(nano).multiply_adds > 2_000_000
 
 # %% [markdown]
@@ -317,7 +319,10 @@ assert cost(nano).multiply_adds > 2_000_000
 # operation is called `Function`. A Function has two methods that stand
 # together: `forward` computes the result and keeps what it will need, and
 # `backward` gets the gradient of the result and returns the gradient of
-# each input. Here is the product once more:
+# each input. Each use is a node of its own: `Product()` makes the node, and
+# calling that with `(x, y)` computes the result, whose `creator` it is.
+# `requires_grad=True` marks a Tensor whose gradient will be asked for; what
+# depends on no such Tensor is not recorded. Here is the product once more:
 
 # %%
 from tinyvit.autograd import Function, Tensor, gradients

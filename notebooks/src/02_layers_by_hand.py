@@ -15,9 +15,9 @@
 #
 # In [chapter 1](01_a_machine_for_derivatives.ipynb) you built a machine
 # that differentiates whatever is made of its operations: sums, products,
-# a matrix product. This chapter makes the parts of a network and gives
-# them to that machine. There are only four, and attention, which gets
-# [chapter 4](04_attention.ipynb) for itself:
+# a matrix product. This chapter makes the parts of a network, its
+# *layers*, and gives them to that machine. There are only four, and
+# attention, which gets [chapter 4](04_attention.ipynb) for itself:
 #
 # - *linear*: mix the numbers of a vector, with weights that are learned;
 # - *GELU*: bend each number, so that two layers are more than one;
@@ -171,10 +171,10 @@ assert_same(
 
 # %% [markdown]
 # In tinyvit the arithmetic and the machine are kept apart. The arithmetic
-# stands in `tinyvit/kernels`, as pairs of functions on plain arrays,
-# `linear_forward` and `linear_backward`, and a `Function` calls them. So a
-# pair can be read, timed, and written once more for a GPU (chapter 8)
-# without touching the rest.
+# stands in `tinyvit/kernels`, as pairs of functions on plain arrays, the
+# *kernels* `linear_forward` and `linear_backward`, and a `Function` calls
+# them. So a pair can be read, timed, and written once more for a GPU
+# (chapter 8) without touching the rest.
 #
 # ## GELU
 #
@@ -350,10 +350,15 @@ for axis in axes:
 #
 # How wrong are they? If the right answer has got the probability $p$, let
 # the loss be $-\ln p$: nothing for $p = 1$, and more and more as $p$ goes
-# to 0. To be sure and wrong costs most. In general let $t$, of shape
-# $(B, K)$, hold the *targets*: rows that sum to 1, such as a 1 at the
-# right answer and 0 elsewhere. The *cross-entropy* is the mean over the
-# batch,
+# to 0. To be sure and wrong costs most. (Why a logarithm? Suppose that each
+# image's answer is drawn by its probabilities. The probability that *all*
+# are right is the product of the $p$, and its logarithm is a sum, with one
+# term for each image. It also undoes the exponential of the softmax, and so
+# the gradient will come out short.)
+#
+# In general let $t$, of shape $(B, K)$, hold the *targets*: rows that sum to
+# 1, such as a 1 at the right answer and 0 elsewhere. The *cross-entropy* is
+# the mean over the batch,
 #
 # $$
 # \mathcal L = -\frac1B \sum_b \sum_k t_{bk} \ln p_{bk} .
@@ -417,7 +422,8 @@ for axis in axes:
 # $$
 #
 # With all $\bar p_k = 1$ the bracket is $1 - \sum_k p_k = 0$: the trap of
-# chapter 1. This is the right one:
+# chapter 1. This is the right one (why it subtracts the row's largest
+# number first, we come to next):
 
 # %%
 class Softmax(Function):
@@ -436,8 +442,6 @@ gradcheck(lambda x: Softmax()(x), [logits])
 assert_same(lambda x: Softmax()(x), autograd.softmax, [logits])
 
 # %% [markdown]
-# (Why the largest number is subtracted, we come to now.)
-#
 # ### Numbers that overflow
 #
 # The largest float32 is about $3.4 \cdot 10^{38}$, and $e^{89}$ is larger.
@@ -616,10 +620,11 @@ axis.set_title("Only one can still learn from a large mistake");
 # $$
 #
 # $c$ is *centred*, its mean is 0. The mean of $c^2$ is the *variance*, and
-# $r$, one number a row, divides by its root (the tiny $\varepsilon$ keeps
-# that from being 0). So $n$, of shape $(D,)$, has mean 0 and, but for
-# $\varepsilon$, variance 1. The *gain* $\gamma$ and the bias $\beta$, both
-# $(D,)$ and learned, give each column the scale that it needs.
+# the root of that the *standard deviation*, which says how far the numbers
+# lie from their mean. $r$, one number a row, divides by it (the tiny
+# $\varepsilon$ keeps it from being 0). So $n$, of shape $(D,)$, has mean 0
+# and, but for $\varepsilon$, variance 1. The *gain* $\gamma$ and the bias
+# $\beta$, both $(D,)$ and learned, give each column the scale that it needs.
 #
 # ### A picture of it
 #

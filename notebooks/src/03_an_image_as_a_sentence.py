@@ -193,8 +193,8 @@ np.testing.assert_array_equal(words, cut_with_loops(photo[None], P))
 # $(N + 1, D)$. Why, you will see below.
 #
 # All these numbers are learned. At first they are random (tinyvit's class
-# token begins with zeros); how large they should be is a question for
-# chapter 5.
+# token begins with zeros). How large the numbers of a matrix should be is a
+# question for chapter 5.
 
 # %%
 random = np.random.default_rng(0)
@@ -265,11 +265,12 @@ print(inspect.getsource(PatchEmbedding.__call__))
 # $$
 #
 # and the weight $w$, a number, depends on the two *vectors*, not on $j$.
-# Let two patches change places: the sum has the same terms in another
-# order, so it is the same sum. For the patches it is no different: each
-# takes its result along to its new place. So the next layer again gets the
-# same vectors in another order, and so on to the end. The class token gets
-# the same answer.
+# (It is also divided by a sum over all vectors, so that the weights sum
+# to 1.) Let two patches change places: each sum has the same terms in
+# another order, so it is the same sum. For the patches it is no different:
+# each takes its result along to its new place. So the next block (attention
+# and MLP) again gets the same vectors in another order, and so on to the
+# end. The class token gets the same answer.
 #
 # Let us see: two models, one with and one without position embeddings, and
 # images whose patches are shuffled.
@@ -317,7 +318,7 @@ for position in ("none", "learned"):
 assert changes["none"] < 1e-4 and changes["learned"] > 0.1
 
 # %% [markdown]
-# (`features` gives the tokens after the last layer, the class token first.)
+# (`features` gives the tokens after the last block, the class token first.)
 # Without position embeddings it is the same but for rounding: the model
 # sees a *bag* of patches. With them, each vector carries a mark of its
 # place, and a patch in another place is another word.
@@ -466,7 +467,8 @@ for column, index in enumerate(chosen):
 # out from what patches have to do with each other. To see whether it does,
 # we take smaller patches, 7 x 7 of them, and let the position vectors start
 # as nearly nothing: random numbers of size 0.02, as in the official code.
-# (In the models above they began with size 2, for a short training.)
+# (In the models above, as in chapter 0, they began with size 2, for a short
+# training: `embedding_std=2.0`.)
 #
 # Then compare each position's vector with all others. The *cosine
 # similarity* of two vectors is 1 if they point in the same direction, 0 if
@@ -475,6 +477,7 @@ for column, index in enumerate(chosen):
 # taken away first.
 
 # %%
+# std=0.0 asks for tinyvit's own choice, positions of size 0.02
 start = nano("learned", patch_size=4, std=0.0)
 trained = nano("learned", patch_size=4, std=0.0)
 train_for(trained, 1 if fast else 8)
