@@ -11,7 +11,7 @@ from tinyvit.benchmark.ceilings import Ceilings
 from tinyvit.benchmark.compare import Measured
 
 SMALLEST_SHARE = 0.01  # of a step; what takes less is not drawn by itself
-COLOURS = {"linear": BLUE, "mlp": VERMILION, "attention": GREEN, "layer": PURPLE}  # by kind of kernel
+COLOURS = {"linear": BLUE, "mlp": VERMILION, "attention": GREEN, "layer norm": PURPLE}  # by kind of kernel
 LABEL_DISTANCES = (14, 24, 36, 50, 66, 85, 110, 140, 175, 215)  # from the point, in pixels
 POINTS_A_PIXEL = 72 / 100  # Matplotlib's own resolution; files have another
 # Degrees; the first is to the right.
@@ -24,7 +24,7 @@ def draw_rooflines(all_measured: list[Measured], ceilings: Ceilings, path: Path)
     The roof is Williams, Waterman and Patterson's (2009): memory limits on the left, arithmetic on the right. The area
     of a point is its kernel's share of the step.
     """
-    figure, panels = _panels(len(all_measured), 6.6, 4.6)
+    figure, panels = _panels(len(all_measured), 6.6, 5.2)
     drawn = []
     for axes, measured in zip(panels, all_measured, strict=True):
         kernels = [part for part in measured.parts if part.work]
@@ -40,7 +40,7 @@ def draw_rooflines(all_measured: list[Measured], ceilings: Ceilings, path: Path)
             xscale="log",
             yscale="log",
             xlim=(left, right),
-            ylim=(min(5, *points[:, 1]) / 2, max(ceilings.gflops, *points[:, 1]) * 2.2),
+            ylim=(min(5, *points[:, 1]) / 2, max(ceilings.gflops, *points[:, 1]) * 3),
             title=measured.row.name,
             xlabel="FLOP for each byte that must move",
             ylabel="GFLOP/s",
@@ -156,8 +156,9 @@ def _label_roof(axes, roof: np.ndarray, ceilings: Ceilings) -> list:
     flat = axes.annotate(
         f"matrix products {ceilings.gflops:.0f} GFLOP/s",
         (ceilings.gflops / ceilings.bandwidth, ceilings.gflops),
-        xytext=(4, 4),
+        xytext=(-4, 4),  # left of the corner: the names crowd on its right
         textcoords="offset points",
+        ha="right",
         **style,
     )
     middle = (roof[0, 0] * ceilings.gflops / ceilings.bandwidth) ** 0.5  # of the slope
@@ -215,7 +216,7 @@ def _label(axes, names: list[str], points: np.ndarray, line: np.ndarray, texts: 
 
 def _colour(name: str) -> str:
     """One for each kind of kernel."""
-    return next((colour for kind, colour in COLOURS.items() if name.startswith(kind)), GREY)
+    return next((colour for kind, colour in COLOURS.items() if kind in name), GREY)
 
 
 def _inside(box, frame) -> bool:
