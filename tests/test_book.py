@@ -75,11 +75,12 @@ def test_every_chapter_is_in_the_site_and_in_its_contents(site):
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_exercises_are_folded(site, notebook):
+def test_exercises_and_drawings_are_folded(site, notebook):
     tags = [tag for cell in json.loads(notebook.read_text())["cells"] for tag in cell["metadata"].get("tags", ())]
     page = (site / "chapters" / f"{notebook.stem}.html").read_text()
     assert page.count("Show the solution") == tags.count("solution") > 0
     assert page.count("Show the check") == tags.count("check") > 0
+    assert page.count("Show how this is drawn") == tags.count("drawing") > 0
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
@@ -256,12 +257,14 @@ def test_what_the_book_changes_in_a_notebook():
 
 
 def test_a_docstring_is_text():
-    from docstrings import escape
+    from docstrings import escape, escape_all
 
     assert escape("a * b, |x|, dx_ and **it**") == r"a \* b, \|x\|, dx\_ and \*\*it\*\*"
     assert escape("``a * b`` and :func:`x_`") == "``a * b`` and :func:`x_`"
     assert escape("x -> y; --device, not ``--all``") == "x → y; ``--device``, not ``--all``"
     assert escape("channels: C.") == r"channels: \C."
+    code = [">>> f(a * b)", "... + c_", "", "c_ * d"]
+    assert escape_all(code) == [">>> f(a * b)", "... + c_", "", r"c\_ \* d"]
 
 
 def test_a_page_of_the_reference_reads_as_the_docstring(site):

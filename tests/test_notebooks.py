@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,15 @@ def test_code_fits_the_page(source):
         if cell.cell_type == "code":
             wide = [line for line in cell.source.splitlines() if len(line) > MOST_COLUMNS]
             assert not wide, f"wider than {MOST_COLUMNS} columns"
+
+
+@chapters
+def test_what_is_only_drawn_claims_nothing(source):
+    """The book folds these cells away: nothing that a reader should see may stand in them."""
+    drawings = [cell for cell in build.read(source).cells if "drawing" in cell.metadata.get("tags", ())]
+    assert drawings
+    for cell in drawings:
+        assert not re.search(r"\b(assert|assert_\w+|print)\b", cell.source), cell.source[:200]
 
 
 @chapters

@@ -5,10 +5,11 @@ import json
 import re
 from pathlib import Path
 
-# How a cell with a tag of tests/test_notebooks.py is shown: folded, below these words.
+# How a cell with one of these tags is shown: folded, below these words.
 FOLDED = {
     "solution": ("hide-cell", "Show the solution", "Hide the solution"),
     "check": ("hide-input", "Show the check", "Hide the check"),
+    "drawing": ("hide-input", "Show how this is drawn", "Hide how this is drawn"),
 }
 
 # In a notebook nobody sees the comment; in the book a figure to play with takes its place.

@@ -40,9 +40,18 @@ def hide_colons(lines: list[str], first: bool) -> list[str]:
     return hidden
 
 
+def escape_all(lines: list[str]) -> list[str]:
+    """The docstring's lines, escaped, but for its examples: from >>> to the next empty line all is code."""
+    escaped, example = [], False
+    for line in lines:
+        example = bool(line.strip()) and (example or line.lstrip().startswith(">>> "))
+        escaped.append(line if example else escape(line))
+    return escaped
+
+
 def before_napoleon(app, what, name, obj, options, lines: list[str]) -> None:
     """autodoc's event: changes ``lines`` in place."""
-    lines[:] = hide_colons([escape(line) for line in lines], first=what in WITHOUT_TYPES)
+    lines[:] = hide_colons(escape_all(lines), first=what in WITHOUT_TYPES)
 
 
 def after_napoleon(app, what, name, obj, options, lines: list[str]) -> None:

@@ -10,13 +10,13 @@ FIGURES = Path(__file__).parent.parent / "figures"
 CAPTIONS = {
     "patch-grid": "Choose a size of patch; click on a patch, or move with the arrow keys.",
     "attention-explorer": (
-        "A nano after eight passes over its data. Choose image, layer and head; click on a patch, or move with the "
-        "arrow keys."
+        "A nano with learned positions, after eight passes over its data. Choose image, layer and head; click on a "
+        "patch, or move with the arrow keys."
     ),
-    "learning-rate": "Each setting was run once: nano on the embedded data, batches of 64.",
+    "learning-rate": "Each setting was run once: nano on chapter 0's images, in batches of 64.",
     "roofline": (
-        "A training step of tiny at 28 pixels, as python -m tinyvit.bench measured it. The area of a dot is its share "
-        "of the time."
+        "A training step of tiny at 28 pixels, as python -m tinyvit.bench measured it. The larger a dot, the larger "
+        "its share of the time."
     ),
 }
 """Name of a figure -> the words below it."""
@@ -24,11 +24,12 @@ CAPTIONS = {
 STILLS = {
     "patch-grid": "A photograph in patches of 56, 32 and 16 pixels.",
     "attention-explorer": (
-        "A nano after eight passes over its data: what the patch in the red square looks at, in each layer and head."
+        "A nano with learned positions, after eight passes over its data: what the patch in the red square looks at, "
+        "in each layer and head."
     ),
     "learning-rate": (
         "A warm-up of 5 % of the steps, then a cosine, to and from five peaks; and the loss of a nano with each, run "
-        "once on the embedded data in batches of 64."
+        "once on chapter 0's images in batches of 64."
     ),
     "roofline": (
         "The kernels of a training step of tiny at 28 pixels (dots), as python -m tinyvit.bench measured them on a "

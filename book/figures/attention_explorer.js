@@ -71,10 +71,12 @@ interactive("attention-explorer", (stage, data) => {
     draw();
   });
   canvas.addEventListener("keydown", (event) => {
-    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -grid, ArrowDown: grid }[event.key];
+    const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
     if (!step) return;
     event.preventDefault();
-    token = Math.min(Math.max(token + step, 1), tokens - 1);
+    const at = (token || 1 + Math.floor((tokens - 1) / 2)) - 1; // from the class token, start in the middle
+    const inside = (value) => Math.min(Math.max(value, 0), grid - 1);
+    token = 1 + inside(Math.floor(at / grid) + step[0]) * grid + inside((at % grid) + step[1]);
     draw();
   });
   draw();

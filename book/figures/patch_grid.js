@@ -43,7 +43,7 @@ interactive("patch-grid", (stage, data) => {
     canvas.setAttribute("aria-label", `the photograph in ${patches} patches; number ${chosen + 1} is chosen`);
     words.textContent =
       `${number(patches)} patches of ${number(numbers)} numbers; each looks at each: ${number(looks)} looks. ` +
-      `A ViT-Tiny with them takes ${(multiply_adds / 1e9).toPrecision(3)} billion multiply-adds an image. ` +
+      `A ViT-Tiny with them takes ${(multiply_adds / 1e9).toPrecision(3)} thousand million multiply-adds an image. ` +
       `Enlarged: patch ${number(chosen + 1)} of ${number(patches)}.`;
   }
 

@@ -41,7 +41,7 @@ interactive("roofline", (stage, data) => {
     words.textContent =
       `${kernel.name}: ${(100 * kernel.share).toFixed(1)} % of the step's time, ${intensity.toPrecision(3)} FLOP for each byte, ` +
       `measured ${kernel.gflops.toPrecision(3)} GFLOP/s on the CPU. ${limit} limits it on this machine (${name}), to ` +
-      `${most.toPrecision(3)} GFLOP/s.`;
+      `${Number(most.toPrecision(3)).toLocaleString("en")} GFLOP/s.`;
     svg.setAttribute("aria-label", words.textContent);
   }
   window.addEventListener("resize", draw);

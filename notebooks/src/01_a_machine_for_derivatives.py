@@ -32,14 +32,14 @@
 # A program is taken apart already. Every step of it does one small thing,
 # and if each small thing knows its own derivative, the chain rule can be
 # applied by walking back through what was computed. Nothing needs to
-# understand the program as a whole. (The next cell only draws.)
+# understand the program as a whole.
 
 # %%
 import numpy as np
 
 from tinyvit.analysis import style
 
-
+# %% tags=["drawing"]
 def draw_graph(boxes, arrows):
     """boxes: {key: (x, y, text)}; arrows: pairs of keys."""
     _, axis = style.new_figure(6.5, 2.6)
@@ -173,8 +173,8 @@ assert y.data == 81
 # Running the program has built the graph behind its back. To walk it, we
 # need an order in which each `Value` comes *after all that were computed
 # from it*: only then has everything arrived that it has to pass on. Such
-# an order is called *topological*. A depth-first search finds the reverse
-# of it: list a value once all its inputs are listed.
+# an order is called *topological*, and so is its reverse. A depth-first
+# search finds the reverse: list a value once all its inputs are listed.
 
 # %%
 def topological_order(end):
@@ -224,7 +224,7 @@ draw_graph(boxes, sorted(arrows, key=lambda pair: (
 # %% [markdown]
 # The search for an order keeps a list of its own and does not call itself.
 # Python allows only so many nested calls (a thousand, if nobody changes
-# it), and graphs are deeper than that:
+# it), and a graph can be deeper than that:
 
 # %%
 x = Value(1.0)
@@ -480,6 +480,8 @@ steps = np.logspace(-12, 0, 97)
 wide = [error_of_step(step, np.float64) for step in steps]
 narrow = np.logspace(-6, 0, 49)
 short = [error_of_step(step, np.float32) for step in narrow]
+
+# %% tags=["drawing"]
 figure, axis = style.new_figure(6.5, 3)
 axis.loglog(steps, np.maximum(wide, 1e-13), color=style.BLUE)
 axis.loglog(narrow, short, color=style.ORANGE)

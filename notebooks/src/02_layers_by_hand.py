@@ -44,8 +44,10 @@ from tinyvit import Tensor, autograd, gradcheck
 from tinyvit.analysis import style
 from tinyvit.autograd import Function, gradients
 
+# %% tags=["drawing"]
 parts = {
-    "linear": "$x, W$", "layer\nnorm": "$n, r$", "GELU": "$y'$",
+    "linear": "$x, W$", "layer\nnorm": r"$n, r, \gamma$",
+    "GELU": "$y'$",
     "linear ": "$x, W$", "softmax\nloss": "$p, t$",
 }
 box = {"boxstyle": "round,pad=0.4", "fc": "white", "ec": style.GREY}
@@ -96,7 +98,7 @@ axis.set_title("From an image's pixels to one number, and back");
 # ## Linear
 #
 # Let $X$ hold $R$ vectors of $k$ numbers as its rows: shape $(R, k)$. The
-# weights $W$ have shape $(k, m)$, the bias $b$ has $(m,)$, and the output
+# weights $W$ have shape $(k, m)$, the bias $b$ has $(m{,})$, and the output
 #
 # $$
 # Y = XW + b
@@ -312,6 +314,7 @@ print(f"slope from {slope.min():.3f} to {slope.max():.3f}")
 assert 1000 * rounding < apart < 0.0005
 assert slope.min() < -0.1 and slope.max() > 1.1
 
+# %% tags=["drawing"]
 figure, axes = style.new_figure(6, 2.7, 1, 2)
 left, right = axes
 near = abs(x) < 3.5
@@ -402,8 +405,9 @@ for axis in axes:
 # \bar x = \frac{p - t}{B} .
 # $$
 #
-# **Probabilities minus targets.** No logarithm is left, no exponential and
-# no quotient. Each logit is told by how much its probability is too large.
+# **Probabilities minus targets.** Once $p$ is there, no logarithm is left,
+# and nothing is divided by a probability. Each logit is told by how much
+# its probability is too large.
 #
 # Attention will need the softmax alone, without a loss behind it. Then an
 # arbitrary gradient $\bar p$ arrives. Since $\delta p_k = p_k\, \delta \ln
@@ -422,8 +426,8 @@ for axis in axes:
 # $$
 #
 # With all $\bar p_k = 1$ the bracket is $1 - \sum_k p_k = 0$: the trap of
-# chapter 1. This is the right one (why it subtracts the row's largest
-# number first, we come to next):
+# chapter 1. Here is a softmax with the right backward pass (why it
+# subtracts the row's largest number first, we come to next):
 
 # %%
 class Softmax(Function):
@@ -510,6 +514,7 @@ assert abs(dx.sum()) < 1e-12
 assert (dx[0] < 0).tolist() == [False, True, False, False]
 assert dx[0].argmax() == p.argmax() == 0
 
+# %% tags=["drawing"]
 figure, axis = style.new_figure(5.8, 2.5)
 place = np.arange(4)
 axis.bar(place - 0.2, p, width=0.38, color=style.BLUE)
@@ -529,13 +534,13 @@ axis.set_title("Each class is told what is wrong with it");
 #
 # ### An experiment: what goes wrong with a rounded probability
 #
-# Why not compute $p$, and then $-\ln p$, as the formula says? Let the
-# right class lag behind the other one by a growing gap, in float32. Its
-# true gradient is $p - t$, very nearly $-1$: learn! Here are three ways to
-# compute it: ours; the same *composed* of the machine's operations `exp`,
-# division and `log`, with the maximum subtracted; and with a small number
-# added for safety, $\ln(p + 10^{-8})$. Make a guess: which of them still
-# give the right slope at a gap of 100?
+# Why not compute $p$, and then $-\ln p$, as the formula says? Take two
+# classes, and let the logit of the right one lag behind by a growing gap,
+# in float32. Its true gradient is $p - t$, soon very nearly $-1$: learn!
+# Here are three ways to compute it: ours; the same *composed* of the
+# machine's operations `exp`, division and `log`, with the maximum
+# subtracted; and with a small number added for safety, $\ln(p + 10^{-8})$.
+# Make a guess: which of them still give the right slope at a gap of 100?
 
 # %%
 def composed_loss(x, targets, small=0.0):
@@ -579,7 +584,7 @@ assert np.isinf(losses[110])
 assert slopes["ours"][120] == -1
 assert abs(slopes["log(p + 1e-8)"][30]) < 1e-4
 
-# %%
+# %% tags=["drawing"]
 figure, axis = style.new_figure(5.8, 2.7)
 axis.plot(gaps, slopes["ours"], color=style.BLUE, linewidth=4,
           alpha=0.5)
@@ -608,7 +613,7 @@ axis.set_title("Only one can still learn from a large mistake");
 # A deep network multiplies a vector by matrix after matrix, and if each
 # makes it a little larger, its numbers grow beyond bounds. Layer norm
 # brings every vector back to one size. Let $x$ be one row of $D$ numbers,
-# shape $(D,)$, and write $\langle x \rangle$ for their mean:
+# shape $(D{,})$, and write $\langle x \rangle$ for their mean:
 #
 # $$
 # \begin{aligned}
@@ -622,9 +627,9 @@ axis.set_title("Only one can still learn from a large mistake");
 # $c$ is *centred*, its mean is 0. The mean of $c^2$ is the *variance*, and
 # the root of that the *standard deviation*, which says how far the numbers
 # lie from their mean. $r$, one number a row, divides by it (the tiny
-# $\varepsilon$ keeps it from being 0). So $n$, of shape $(D,)$, has mean 0
+# $\varepsilon$ keeps it from being 0). So $n$, of shape $(D{,})$, has mean 0
 # and, but for $\varepsilon$, variance 1. The *gain* $\gamma$ and the bias
-# $\beta$, both $(D,)$ and learned, give each column the scale that it needs.
+# $\beta$, both $(D{,})$ and learned, give each column the scale that it needs.
 #
 # ### A picture of it
 #
@@ -635,7 +640,7 @@ axis.set_title("Only one can still learn from a large mistake");
 # origin, for then $\sum_i n_i^2 = D$. So layer norm puts *every* vector on
 # a sphere within a plane. With $D = 3$ that is a circle:
 
-# %%
+# %% tags=["drawing"]
 def spot(angle, radius):
     """A place in the plane, which 1 stands upon."""
     return radius * np.array([np.cos(angle), np.sin(angle)])
@@ -664,7 +669,6 @@ def draw_plane(axis):
     axis.axis("off")
 
 
-# %%
 figure, (left, right) = style.new_figure(
     6.6, 2.7, 1, 2, width_ratios=[6.4, 8.2]
 )
@@ -696,6 +700,7 @@ for x, y, text, colour in [
     (0.65, -1.15, "n", style.GREY), (1.7, 0.55, "g", style.BLUE),
     (3.0, 0.15, "less its\npart along 1", "black"),
     (3.0, -1.0, "less its\npart along n", style.GREEN),
+    (0.95, -1.5, "what goes on", style.VERMILION),
 ]:
     right.text(x, y, text, color=colour)
 right.set_xlim(-3.2, 5.0)
@@ -748,8 +753,8 @@ right.set_title("Backward: what leaves the circle is lost");
 # \end{aligned}
 # $$
 #
-# (Write each mean as a sum over $D$, and both sides are the same double
-# sum.) What stands in front of $\delta x_j$ is
+# (Write each mean as a sum divided by $D$, and both sides are the same
+# double sum.) What stands in front of $\delta x_j$ is
 #
 # $$
 # \bar x = r \bigl( g - \langle g \rangle
@@ -894,7 +899,8 @@ np.testing.assert_allclose(dweight, 2 * expected)
 # %% [markdown]
 # Nothing fails. `gradcheck` on the layer alone passes, because the culprit
 # stands elsewhere. So the rule in tinyvit is: an array that has gone into
-# an operation is never changed. Even `+=` on a Tensor makes a new one.
+# an operation is not changed before the gradients are there. Even `+=` on
+# a Tensor makes a new one.
 
 # %%
 first = tensor = Tensor(np.ones(3))
@@ -904,10 +910,10 @@ assert tensor is not first and (first.data == 1).all()
 # %% [markdown]
 # ## What saving costs
 #
-# Each layer keeps arrays from forward to backward, and so does every other:
-# at the turning point, when the loss is known and no gradient yet, all of
-# them are in memory at once. That is the memory that training needs and
-# using a model doesn't.
+# Each layer keeps arrays from forward to backward. At the turning point,
+# when the loss is known and no gradient yet, those of all layers are in
+# memory at once. That is the memory that training needs and using a model
+# doesn't.
 #
 # So how much does a layer written by hand save? Here are two of ours once
 # more, composed of the machine's own operations. They give the same
@@ -976,7 +982,7 @@ assert copies == {"layer norm": [2, 1], "GELU": [5, 1]}
 #
 # What is it worth? Chapter 0's model was called `nano`. In `tiny`, the next
 # larger one, the GELUs work on 197 vectors of 768 numbers for each image,
-# in each of 12 layers. In float32 and for 64 images:
+# in each of 12 blocks. In float32 and for 64 images:
 
 # %%
 from tinyvit.models import ViTConfig
@@ -991,16 +997,16 @@ print(f"{each:.2f} GB a copy, {saved:.1f} GB saved by the GELUs alone")
 assert saved > 1.5
 
 # %% [markdown]
-# One can go further: keep nothing, and compute it again on the way back.
-# That buys memory with time, and you will meet it in attention.
+# One can go further: keep nothing, and on the way back compute again what
+# is needed. That buys memory with time; you will meet it in attention.
 #
 # ## All together
 #
 # With four layers you have a network: the one in the first picture. Its
-# parameters start as small random numbers, the last matrix as zeros, and
-# each step moves them against their gradient. That is all of learning, in
-# its oldest form; chapter 6 has better ones. What is the loss before the
-# first step?
+# first matrix starts as small random numbers, the gain as ones, the rest
+# as zeros, and each step moves them all against their gradient. That is
+# all of learning, in its oldest form; chapter 6 has better ones. What is
+# the loss before the first step?
 
 # %%
 def answer(images, parameters):
@@ -1118,7 +1124,7 @@ check_relu(ReLU);
 #
 # Targets with a single 1 in each row waste memory: the number of the right
 # class says as much. Write a function that takes logits of shape $(B, K)$
-# and labels of shape $(B,)$, and returns the mean loss and its gradient,
+# and labels of shape $(B{,})$, and returns the mean loss and its gradient,
 # of shape $(B, K)$. It should survive logits of 1000. (Hint:
 # `array[np.arange(B), labels]` picks one number of each row.)
 
@@ -1276,7 +1282,7 @@ check_rms_norm(RMSNorm);
 #   both forms.
 # - Ba, Kiros and Hinton, *Layer Normalization* (2016),
 #   [arXiv:1607.06450](https://arxiv.org/abs/1607.06450): section 5.1 on
-#   what it does not change with.
+#   which changes of its input leave its output as it is.
 # - Dosovitskiy et al. (2020),
 #   [arXiv:2010.11929](https://arxiv.org/abs/2010.11929): section 3.1 says
 #   where these layers stand.
@@ -1284,7 +1290,6 @@ check_rms_norm(RMSNorm);
 #   `softmax_cross_entropy.py`; you can read them now.
 #   `tests/test_gradients_kernels.py` compares each to its composed twin,
 #   as you did here.
-# - `book/derivations`: every backward pass of tinyvit once more, entry by
-#   entry.
+# - `book/derivations`: the backward passes of all other operations, too.
 #
 # Next: [an image as a sentence](03_an_image_as_a_sentence.ipynb).

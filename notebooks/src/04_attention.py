@@ -16,7 +16,7 @@
 # In [chapter 3](03_an_image_as_a_sentence.ipynb) an image became a list of
 # vectors, $z_0$: one for each patch and one, the class token, in front. We
 # call all of them *tokens*. So far each of them knows its own patch and
-# nothing else, and the layers of [chapter 2](02_layers_by_hand.ipynb) will
+# place and nothing else, and the layers of [chapter 2](02_layers_by_hand.ipynb) will
 # not change that, for they treat each token by itself. But one patch does
 # not make a boot. The tokens must meet somewhere.
 #
@@ -50,7 +50,7 @@ fast = "TINYVIT_FAST" in os.environ
 fits = np.array([0.3, 2.2, 1.4, -0.8])  # of one query with four keys
 weights = softmax(fits)
 
-
+# %% tags=["drawing"]
 def box(axis, x, y, text, colour):
     axis.text(
         x, y, text, ha="center", va="center",
@@ -134,7 +134,7 @@ np.testing.assert_allclose(A_place.sum(axis=1), 1)
 # %% [markdown]
 # These weights are the same for every image: a blur. **Third: by content.**
 # Describe each pixel by what surrounds it, the 5 x 5 pixels $x_i$ around
-# it, as a vector of shape $(25,)$. Two pixels fit if their surroundings are
+# it, as a vector of shape $(25{,})$. Two pixels fit if their surroundings are
 # alike, wherever they are. So let the score be minus the sum of the squared
 # differences. With $a \cdot b = \sum_m a_m b_m$, the *dot product* of two
 # vectors, and $|a|^2 = a \cdot a$, it is
@@ -151,7 +151,7 @@ np.testing.assert_allclose(A_place.sum(axis=1), 1)
 # The last term is the same for all $j$. It shifts a whole row of scores,
 # and softmax does not notice (chapter 2). What is left is one dot product:
 # of a vector that belongs to the pixel that asks, its query $q_i$, and one
-# of the pixel that is looked at, its key $k_j$, both of shape $(26,)$. Both
+# of the pixel that is looked at, its key $k_j$, both of shape $(26{,})$. Both
 # are made of the same $x$, but in different ways. All scores at once are
 # again a product of matrices, $q k^\top$.
 
@@ -174,14 +174,20 @@ columns = {
     "with noise": np.eye(N), "all alike": A_all, "by place": A_place,
     "by content": A_content,
 }
-errors = {}
+pictures = {
+    name: (A @ v).reshape(28, 28) for name, A in columns.items()
+}
+errors = {
+    name: np.sqrt(np.mean((picture - clean) ** 2))
+    for name, picture in pictures.items()
+}
+
+# %% tags=["drawing"]
 figure, axes = style.new_figure(6, 3.9, 2, 4)
 figure.suptitle("An average that chooses keeps the edges sharp",
                 x=0.01, ha="left", fontsize=11)
 for (name, A), (top, bottom) in zip(columns.items(), axes.T):
-    mixed = (A @ v).reshape(28, 28)
-    errors[name] = np.sqrt(np.mean((mixed - clean) ** 2))
-    top.imshow(mixed, cmap="gray_r", vmin=0, vmax=1)
+    top.imshow(pictures[name], cmap="gray_r", vmin=0, vmax=1)
     top.set_title(f"{name}\nerror {errors[name]:.3f}", fontsize=10)
     others = np.sort(A[asks])[-2] or 1  # the largest but one
     bottom.imshow(A[asks].reshape(28, 28), cmap="cividis", vmin=0,
@@ -207,8 +213,8 @@ assert A_content[asks, background].sum() < 0.1
 # %% [markdown]
 # The error is the root of the mean squared difference from the boot without
 # noise. Below each picture you see what the pixel in the red square looks at, a
-# row of $A$ (with colours made for all but the pixel itself, which fits
-# itself best). The pixel lies in the sole, at its lower edge. By place it looks
+# row of $A$ (the colours end at the largest weight of another pixel, for
+# the pixel fits itself best). The pixel lies in the sole, at its lower edge. By place it looks
 # around, and takes in a lot of background. By content it finds other pieces
 # of the sole and leaves out most of the background, and so the edge stays
 # sharp. Nobody drew a sole for it. The weights came from the image itself.
@@ -223,12 +229,12 @@ assert A_content[asks, background].sum() < 0.1
 # So let the three be linear functions of the tokens, and let them be
 # learned. The tokens are $z$ of shape $(N, D)$, with $N$ counting the class
 # token from here on.
-# One matrix $U_{qkv}$ of shape $(D, 3 D_h)$ makes all three, each $D_h$
-# numbers wide. These are equations 5 to 7 of the paper, in its appendix A:
+# One matrix $U_{qkv}$ of shape $(D, 3 D_h)$ makes all three, each of
+# shape $(N, D_h)$. These are equations 5 to 7 of the paper, in its appendix A:
 #
 # $$
 # \begin{aligned}
-# {}[q, k, v] &= z\, U_{qkv} && (N, D_h) \text{ each} \\
+# {}[q, k, v] &= z\, U_{qkv} && (N, D_h) \\
 # A &= \mathrm{softmax}\bigl(q k^\top / \sqrt{D_h}\bigr) && (N, N) \\
 # \mathrm{SA}(z) &= A v && (N, D_h)
 # \end{aligned}
@@ -236,7 +242,7 @@ assert A_content[asks, background].sum() < 0.1
 #
 # It is called *self*-attention because those who ask and those who answer
 # are the same tokens. The division by $\sqrt{D_h}$ gets a section of its
-# own below. In Python that is four lines:
+# own below. In Python that is three lines:
 
 # %%
 def self_attention(z, U_qkv):
@@ -303,8 +309,8 @@ print(out.shape)
 
 # %% [markdown]
 # In practice all heads of all images of a batch are computed at once. Put
-# the matrices side by side, one product makes all queries, keys and values,
-# and a reshape splits them, with the same two-digit trick as in chapter 3.
+# the matrices side by side; then one product makes all queries, keys and
+# values, and a reshape splits them, with the same two-digit trick as in chapter 3.
 # NumPy's `@` multiplies the last two axes and repeats that over all in
 # front, here $B$ images and $h$ heads:
 
@@ -396,10 +402,10 @@ np.testing.assert_allclose(first, theirs[:, :1])
 # $$
 #
 # Draw all numbers of $q$ and $k$ at random, each without regard to the
-# others, as often positive as negative, and with a mean square of 1. Before
-# training they are roughly like that. Now take the mean over many draws. In
-# the second sum each term is as often positive as negative, so it goes. In
-# the first, $k_m^2$ has the mean 1 whatever $q_m^2$ was drawn, for it was
+# others, $a$ as often as $-a$, and with a mean square of 1. Before training
+# they are roughly like that. Now take the mean over many draws. In the
+# second sum a term is $a$ as often as $-a$, so its mean is 0. In the
+# first, $k_m^2$ has the mean 1 whatever $q_m^2$ was drawn, for it was
 # drawn without regard to that. So each product has the mean of $q_m^2$, which
 # is 1 as well, and there are $D_h$ of them:
 #
@@ -423,7 +429,8 @@ np.testing.assert_allclose(first, theirs[:, :1])
 # Put in one weight of 1 and the others 0. For those that are 0 the first
 # factor is 0. For the other the bracket is $\bar A_j - \bar A_j$. **Nothing
 # passes.** The head has made up its mind and cannot learn otherwise. Let us
-# measure both, with 197 keys, as many as a ViT has for 224 x 224 pixels.
+# measure both, with 197 keys, as many as a ViT has for 224 x 224
+# pixels in patches of 16.
 
 # %%
 def size_of_gradient(scores):
@@ -448,7 +455,7 @@ for width in widths:
 print(np.round(spread, 1))
 np.testing.assert_allclose(spread, widths**0.5, rtol=0.1)
 
-# %%
+# %% tags=["drawing"]
 figure, axes = style.new_figure(6.2, 3, 1, 2)
 axes[0].loglog(widths, widths**0.5, color=style.GREY)
 axes[0].loglog(widths, spread, "o", color=style.BLUE)
@@ -481,7 +488,7 @@ assert dead[3] < 0.4 * scaled[3] and dead[5] < 1e-5 * scaled[5]
 # %% [markdown]
 # With the division about the same passes at every width. Without it, at 64,
 # the width of a head in the paper's Base and Large, no less passes; at 256
-# it is a small part, and at 4,096 less than a hundred-thousandth, in at
+# about a quarter does, and at 4,096 less than a hundred-thousandth, in at
 # least half of all rows. So narrow heads might do without? You will measure
 # that below, in training.
 #
@@ -647,7 +654,7 @@ maps = model.attention_maps(normalise(test.images[:200]))
 print(maps.shape)
 np.testing.assert_allclose(maps.sum(axis=-1), 1, rtol=1e-5)
 
-
+# %% tags=["drawing"]
 def draw_maps(maps, index, tokens):
     """A row for each token of an image, a column for each head."""
     shown = [(0, 0), (0, 1), (3, 0), (3, 1)]  # layer and head
@@ -679,15 +686,17 @@ draw_maps(maps, index=10, tokens=[0, 1 + 5 * 7 + 1, 1 + 2 * 7 + 4])
 
 # %% [markdown]
 # Nobody told the heads what to look for, and they differ from each other.
-# In the book's web page there is a figure to play with here: choose a
-# layer, a head and a patch.
+# (Each map has colours of its own: yellow is its largest share.) In the
+# book's web page there is a figure to play with here, of another nano,
+# which learned its positions and was trained longer: choose a layer, a
+# head and a patch.
 #
 # <!-- interactive: attention-explorer -->
 #
-# How much do they choose? Without a choice the largest weight of a row
-# would be $1/50$. And how much have the two heads of a layer in common? Take
-# the smaller of their weights for each key: the sum of these is 1 if both
-# look at the same, and 0 if at nothing in common.
+# How much do our heads choose? Without a choice the largest weight of a
+# row would be $1/50$. And how much have the two heads of a layer in common?
+# Take the smaller of their weights for each key: the sum of these is 1 if
+# both look at the same, and 0 if at nothing in common.
 
 # %%
 largest = maps.max(axis=-1).mean(axis=(1, 3))  # (layers, heads)
@@ -827,6 +836,8 @@ kinds = {
     "over keys:\nevery row sums to 1": softmax(S),
     "over queries:\nevery column does": softmax(S.T).T,
 }
+
+# %% tags=["drawing"]
 figure, axes = style.new_figure(
     6.2, 3.2, 1, 4, width_ratios=[4, 1.3, 4, 1.3]
 )
@@ -886,8 +897,9 @@ np.testing.assert_allclose(softmax(S[:1]), softmax(S)[:1], rtol=1e-5)
 # $2 N^2 D = 12 N D^2$, that is at $N = 6D$.
 #
 # For training, count also the numbers that a block has to keep for the way
-# back. In tinyvit these are $16 D$ for each token (queries, keys and values,
-# and what layer norm and the MLP keep), and the weights of attention, which
+# back. In tinyvit these are $16 D$ for each token ($3D$ for queries, keys
+# and values, $D$ for the heads' answers, $2D$ for each of two layer norms
+# with its result, $8D$ inside the MLP), and the weights of attention, which
 # are $h N^2$. $16 N D$ and $h N^2$ are equal at $N = 16 D / h = 16 D_h$.
 
 # %%
@@ -909,6 +921,8 @@ def block_cost(image_size):
 
 sides = np.arange(64, 1537, 16)
 tokens, work, kept = np.array([block_cost(side) for side in sides]).T
+
+# %% tags=["drawing"]
 figure, axis = style.new_figure(6, 3)
 axis.plot(sides, 100 * kept, color=style.VERMILION)
 axis.plot(sides, 100 * work, color=style.BLUE)
@@ -920,7 +934,7 @@ axis.text(232, 80, "the paper's\n224 pixels", color=style.GREY)
 axis.set_xlabel("pixels along a side of the image (base, patch 16)")
 axis.set_ylabel("share of the N x N part, %")
 axis.set_ylim(0, 100)
-axis.set_title("N x N outgrows the memory first, then the work");
+axis.set_title("N x N is half of the memory first, then of the work");
 
 # %%
 for name, share in (("work", work), ("memory", kept)):
@@ -946,16 +960,16 @@ assert share_of_work < 0.05 and 0.15 < share_of_memory < 0.18
 # Does all of $A$ have to be there at once? Rows are independent, so one may
 # take some queries at a time. But can we also go through the *keys* block
 # by block, and forget each block? For one query with scores $s_j$ and its
-# answer $o$, of shape $(D_h,)$ like each value $v_j$,
+# answer $o$, of shape $(D_h{,})$ like each value $v_j$,
 #
 # $$
 # o = \frac{\sum_j e^{s_j} v_j}{\sum_j e^{s_j}} .
 # $$
 #
-# Two sums over $j$: both can run along. If only there were not the
+# Two sums over $j$: both can grow key by key. If only there were not the
 # overflow of chapter 2: we have to subtract the largest score, and we know
-# that only at the end. Here is the way out. Above and below we may use any
-# number $m$ in place of the largest score:
+# that only at the end. Here is the way out. Above and below the line we may
+# use any number $m$ in place of the largest score:
 #
 # $$
 # o = \frac{\sum_j e^{s_j - m} v_j}{\sum_j e^{s_j - m}} = \frac{u}{t}
@@ -1014,7 +1028,7 @@ for block in (1, 64, 100, N):
 # %% [markdown]
 # Blocks of any size give the same, but for the rounding of float32. This is
 # no approximation. Let us see on one query how $m$ and $t$ run, with few
-# keys, whose scores rise (which is the hard case):
+# keys, whose scores mostly rise (which is the hard case):
 
 # %%
 scores = np.array([-1.0, 0.5, 0.0, 2.0, 3.0, 100.0])
@@ -1063,7 +1077,7 @@ assert peaks["N x N"] > 3 * less and peaks["online"] < 2.2 * least
 
 # %% [markdown]
 # That is for one head of one image. From half as many tokens to these, the
-# first grows nearly by four, the second by two.
+# first grows nearly fourfold, the second twofold.
 #
 # What of the way back, which wants $A$? It need not be kept. The function
 # also returned $\ell = m + \ln t$, one number for each query: the logarithm
@@ -1293,8 +1307,8 @@ check_split(short_split);
 #   [arXiv:1706.03762](https://arxiv.org/abs/1706.03762): sections 3.2 and
 #   4, and the footnote on why to divide.
 # - Buades, Coll and Morel, *A non-local algorithm for image denoising*
-#   (2005): the average by content of our first picture, twelve years before
-#   the Transformer.
+#   (2005): the average by content of our noisy boot, twelve years before the
+#   Transformer.
 # - Milakov and Gimelshein, *Online normalizer calculation for softmax*
 #   (2018), [arXiv:1805.02867](https://arxiv.org/abs/1805.02867), and Dao
 #   et al., *FlashAttention* (2022),

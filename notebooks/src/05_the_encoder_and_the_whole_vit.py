@@ -48,7 +48,7 @@ from tinyvit.analysis import style
 
 fast = "TINYVIT_FAST" in os.environ
 
-
+# %% tags=["drawing"]
 def worker(axis, x, y, text, colour):
     """A labelled box."""
     axis.text(
@@ -92,10 +92,11 @@ axes[0].set_title("Pre-norm: nothing stands in the stream's way")
 axes[1].set_title("Post-norm: the stream passes through each norm");
 
 # %% [markdown]
-# Above is the block of the Vision Transformer. *LN* is layer norm (chapter
-# 2). It stands at the beginning of each branch, and therefore this is
-# called *pre-norm*. The first Transformer of 2017 had it on the stream,
-# after each sum: *post-norm*, below. It looks like a detail.
+# The upper picture is the block of the Vision Transformer. *LN* is layer
+# norm (chapter 2). It stands at the beginning of each branch, and therefore
+# this is called *pre-norm*. The first Transformer of 2017 had it on the
+# stream, after each sum: *post-norm*, the lower picture. It looks like a
+# detail.
 #
 # ## The mathematics
 #
@@ -241,9 +242,9 @@ np.testing.assert_allclose(mine.data, block(z).data, atol=1e-12)
 # %% [markdown]
 # ## The code: the whole model
 #
-# Before the blocks comes chapter 3's equation 1, after them equation 4: a
-# last norm of the class token's vector, and the *head*, a linear layer to
-# one number for each class, the *logits*. Chapter 3 ended in
+# Before the blocks comes chapter 3's equation 1, after them equation 4, a
+# last norm of the class token's vector. Then comes the *head*, a linear
+# layer to one number for each class, the *logits*. Chapter 3 ended in
 # `PatchEmbedding`, which we hand our weights.
 
 # %%
@@ -424,22 +425,30 @@ ratio = sum(multiply_adds(("base", 32)).values()) / sum(
 )
 assert published["base", 32] > published["base", 16]
 assert 0.24 < ratio < 0.26
-rows = [
-    ("parameters", parameters(("base", 16))),
-    ("multiply-adds", multiply_adds(("base", 16))),
-]
+bills = {
+    "parameters": parameters(("base", 16)),
+    "multiply-adds": multiply_adds(("base", 16)),
+}
+shares = {
+    name: {part: 100 * number / sum(bill.values())
+           for part, number in bill.items()}
+    for name, bill in bills.items()
+}
+for name, of_parts in shares.items():
+    print(f"{name}: {of_parts['MLP']:.0f} % in the MLPs")
+    assert of_parts["MLP"] > 60
+
+# %% tags=["drawing"]
 kinds = [
     ("embedding", style.GREY), ("attention", style.ORANGE),
     ("projections", style.ORANGE), ("looking", style.VERMILION),
     ("MLP", style.BLUE), ("norms", style.GREY), ("head", style.GREY),
 ]
-shares = {}
 figure, axis = style.new_figure(5.8, 2.2)
-for place, (_, parts) in enumerate(rows):
-    left, total = 0, sum(parts.values())
+for place, of_parts in enumerate(shares.values()):
+    left = 0
     for kind, colour in kinds:
-        share = 100 * parts.get(kind, 0) / total
-        shares[place, kind] = share
+        share = of_parts.get(kind, 0)
         axis.barh(place, share, left=left, color=colour,
                   edgecolor="white")
         if share > 3:
@@ -451,13 +460,12 @@ for place, (_, parts) in enumerate(rows):
                       va="center", fontsize=9,
                       color="black" if narrow else on_bar)
         left += share
-axis.set_yticks(range(2), [name for name, _ in rows])
+axis.set_yticks(range(2), list(shares))
 axis.set_ylim(1.75, -0.5)
 axis.set_xlim(0, 100)
 axis.set_xlabel("share in B/16, %")
 axis.grid(False)
-axis.set_title("The MLP has most of both")
-assert shares[0, "MLP"] > 60 and shares[1, "MLP"] > 60
+axis.set_title("The MLP has most of both");
 
 # %% [markdown]
 # ### A check against the paper's own bill
@@ -499,9 +507,9 @@ for size, epochs, published in table_6:
 # y^2 = \sum_i x_i^2\, w_i^2 + \sum_{i \neq j} x_i x_j\, w_i w_j .
 # $$
 #
-# Draw the weights many times, each without regard to the others and as
-# often positive as negative. In the mean over all draws, the products $w_i
-# w_j$ of two different weights cancel out. The squares $w_i^2$ do not:
+# Draw the weights many times, each without regard to the others and $a$ as
+# often as $-a$. In the mean over all draws, the products $w_i w_j$ of two
+# different weights cancel out. The squares $w_i^2$ do not:
 # their mean is the variance of the weights, $\mathrm{Var}(w)$. So
 #
 # $$
@@ -590,6 +598,7 @@ grey = normalise(train.images[:16])
 chains = {scale: chain(scale) for scale in (0.7, 1, 1.4)}
 streams = {scale: stream(scale) for scale in (0.7, 1, 1.4, 5)}
 
+# %% tags=["drawing"]
 figure, axes = style.new_figure(6.2, 3, 1, 2, sharey=True)
 colours = {0.7: style.ORANGE, 1: style.BLUE, 1.4: style.VERMILION,
            5: style.PURPLE}
@@ -631,8 +640,8 @@ print("added to the square, by six blocks each:", added.round(2))
 assert added.max() < 4 * added.min()
 
 # %% [markdown]
-# Nearly so. The later ones add somewhat more, so they do have to do with
-# each other. It is a sum all the same, and not a product.
+# Nearly so: the later ones add somewhat more. It is a sum all the same,
+# and not a product.
 #
 # ### Why random at all?
 #
@@ -754,6 +763,8 @@ def gradient_by_block(kind, numbers=np.float64):
 
 
 at_start = {kind: gradient_by_block(kind) for kind in KINDS}
+
+# %% tags=["drawing"]
 figure, axes = style.new_figure(6.4, 3, 1, 2)
 blocks = np.arange(1, DEPTH + 1)
 for kind, (_, colour) in KINDS.items():
@@ -832,8 +843,8 @@ for kind in KINDS:
 # Three are the same, and the fourth is nothing but rounding error. In a
 # saturated row chapter 4's bracket, $\bar A_{ij} - r_i$, should be 0, but
 # its trick calculates the two in two ways, and in float32 they differ in
-# about the seventh digit. What is left is as large as that part of the
-# values, and is multiplied with the keys; both grow with the stream.
+# about the seventh digit. What is left grows with the values, and is
+# multiplied with the keys; both grow with the stream.
 #
 # But the others surprise. Post-norm's gradients are larger than pre-norm's,
 # but neither vanish nor explode. And without residuals nothing vanishes,
@@ -873,6 +884,8 @@ moved = {
     ]
     for kind in ("pre-norm", "post-norm", "no residual")
 }
+
+# %% tags=["drawing"]
 figure, axis = style.new_figure(5.8, 2.8)
 for kind, far in moved.items():
     axis.plot(depths, far, color=KINDS[kind][1], marker="o")
@@ -901,16 +914,16 @@ if not fast:
 
 # %% [markdown]
 # Here is a difference. Post-norm moves more than twice as far as pre-norm
-# at every depth, and most so in the deepest models. (Single starts differ a
+# at every depth, and most so with 32 blocks. (Single starts differ a
 # lot; these are means over twelve.) In pre-norm the stream
 # grows, and so a branch is an ever smaller part of it: if all branches
 # write equally much, the square of the stream after $i$ of them is $i$
 # times that of one, so the $i$-th is $1/i$ of the whole. The
 # squares of their errors add up like $1 + \tfrac12 + \tfrac13 + \dots$, ever
 # more slowly. In post-norm each sum is brought back to size 1: what came
-# along the stream shrinks, and each branch, the last as well as the first,
-# is as large a part of it as the stream itself. So each adds as large an
-# error, for the next to read. (Liu et al., below, derive, in a simplified
+# along the stream shrinks, and the last branch is about as large a part of
+# it as the first. So each adds about as large an error, for the next to
+# read. (Liu et al., below, derive, in a simplified
 # model, that the mean square of the movement grows with the logarithm of
 # the depth in pre-norm, and with the depth itself in post-norm. From 2 to
 # 32 blocks that makes a root of 16, which is 4, for post-norm: look above.
@@ -962,7 +975,7 @@ final = {kind: np.mean(losses[-20:]) for kind, losses in runs.items()}
 for kind, loss in final.items():
     print(f"{kind:18} {loss:.2f}")
 
-# %%
+# %% tags=["drawing"]
 def smooth(values, over=1 if fast else 15):
     return np.convolve(values, np.ones(over) / over, mode="valid")
 
@@ -982,6 +995,7 @@ for text, height, kind in [
 axis.text(end, 2.3, " post-norm, twice,\n and the other two",
           color=style.GREY, va="center")
 axis.set_xlim(0, end * 1.4)
+axis.set_xticks(range(0, end, 25))
 axis.set_ylim(0, 2.6)
 axis.set_xlabel("step")
 axis.set_ylabel("loss (mean over 15 steps)")
@@ -999,7 +1013,7 @@ if not fast:
 # %% [markdown]
 # Pre-norm learns, both times. Without residuals or without norms there is
 # little but guessing, a loss of $\ln 10 \approx 2.30$. And post-norm,
-# whose gradients looked so well, gets no further: at this rate its steps
+# whose gradients looked so healthy, gets no further: at this rate its steps
 # are too long for it. (Not from every start. Some runs do learn something,
 # and which ones can hang on how a processor rounds. Try other seeds.) With
 # smaller steps it does learn, as the first Transformers did, with patience
@@ -1045,8 +1059,9 @@ assert awake == len(by_name)
 #
 # ### Exercise 5.1: when does looking dominate?
 #
-# Chapter 4 found that both are equal at $N = 6D$, for an MLP with $M = 4D$.
-# Now for any $M$: a block takes $4ND^2 + 2NDM$ multiply-adds for
+# Chapter 4 found that looking takes as much as all the rest at $N = 6D$,
+# for an MLP with $M = 4D$. Now for any $M$: a block takes
+# $4ND^2 + 2NDM$ multiply-adds for
 # projections and MLP, and $2N^2D$ for looking. What is the smallest number
 # of vectors $N$ for which looking takes *more* than all the rest?
 
@@ -1182,7 +1197,7 @@ def check_std_for_relu(std_for_relu):
     if abs(std - 2 / n) < 1e-6:
         print("Not yet: that is the variance. Take its square root.")
         return False
-    # The first layer halves the squares once more than it should.
+    # The right weights keep the size, but for some luck.
     factor = size_of(x) / before
     if not 0.4 < factor < 2:
         print(f"Not yet: after 20 layers the size is {factor:.1e} "
@@ -1204,7 +1219,8 @@ def std_for_relu(n):
 check_std_for_relu(std_for_relu);
 
 # %% [markdown]
-# It bears the name of Kaiming He, from whose paper of 2015 it comes.
+# This is called *He* or *Kaiming initialisation*, after Kaiming He, and
+# comes from *Delving Deep into Rectifiers* (2015), below.
 #
 # ## Further reading
 #
@@ -1213,12 +1229,14 @@ check_std_for_relu(std_for_relu);
 #   equations 1 to 4, Table 1 (sizes) and Table 6 (computing).
 # - He et al., *Deep Residual Learning for Image Recognition* (2015),
 #   [arXiv:1512.03385](https://arxiv.org/abs/1512.03385): the sum.
+# - He et al., *Delving Deep into Rectifiers* (2015),
+#   [arXiv:1502.01852](https://arxiv.org/abs/1502.01852): exercise 5.3.
 # - Xiong et al., *On Layer Normalization in the Transformer Architecture*
 #   (2020), [arXiv:2002.04745](https://arxiv.org/abs/2002.04745): pre-norm
 #   and post-norm.
 # - Liu et al., *Understanding the Difficulty of Training Transformers*
 #   (2020), [arXiv:2004.08249](https://arxiv.org/abs/2004.08249): why a
-#   post-norm Transformer is nervous, although its gradients are well.
+#   post-norm Transformer is nervous, although its gradients are healthy.
 # - Glorot and Bengio, *Understanding the difficulty of training deep
 #   feedforward neural networks* (2010): the first weights.
 # - `tinyvit/nn/encoder.py`, `tinyvit/models/vit.py` and `cost.py`.

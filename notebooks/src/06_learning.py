@@ -74,7 +74,7 @@ def adam(g, memory):
     v = memory["v"] = 0.9 * memory.get("v", 0) + 0.1 * g * g
     return -0.7 * m / (1 - 0.8**t) / np.sqrt(v / (1 - 0.9**t))
 
-
+# %% tags=["drawing"]
 walks = [("gradient descent:\nzigzag", plain, style.VERMILION),
          ("with momentum:\nfaster", heavy, style.ORANGE),
          ("Adam:\neven steps", adam, style.BLUE)]
@@ -103,7 +103,8 @@ np.testing.assert_allclose(np.abs(even[1] - even[0]), 0.7)
 # The first zigzags between the steep sides and gets along the valley
 # slowly. The second picks up speed: after 25 steps it has arrived, and the
 # first has not. The third begins with steps of one length in both
-# directions, however steep they are.
+# directions, however steep they are. (Grey lines join places of equal
+# height; the cross is the lowest.)
 #
 # ## Gradient descent
 #
@@ -463,6 +464,8 @@ np.testing.assert_allclose(rates, [
                      schedule="cosine")
     for step in range(1000)
 ])
+
+# %% tags=["drawing"]
 figure, axis = style.new_figure(6, 2.3)
 axis.plot(rates, color=style.BLUE)
 axis.axvline(99, color=style.GREY, linestyle=":")
@@ -505,7 +508,8 @@ def clipped(found, largest):
 
 found = [random.normal(size=(3, 4)), random.normal(size=5)]
 squared = kernels.squared_norm(as_row(found))
-scale = kernels.clip_scale(squared, 0.0, 1.0)
+# It also looks at the loss: infinite or NaN, and no step is made.
+scale = kernels.clip_scale(squared, loss=0.0, largest=1.0)
 short = as_row(clipped(found, 1.0))
 np.testing.assert_allclose(short, as_row(found) * scale, rtol=1e-6)
 print(f"{squared**0.5:.2f} -> {np.linalg.norm(short):.2f}")
@@ -560,6 +564,8 @@ bad = training(new_model(), [
     (images[draw.permutation(64)], labels[draw.permutation(64)])
     for _ in range(again)
 ])
+
+# %% tags=["drawing"]
 figure, axis = style.new_figure(6, 2.5)
 axis.plot(good, color=style.BLUE)
 axis.plot(bad, color=style.VERMILION)
@@ -620,9 +626,9 @@ print(np.round(mine[::4], 4), np.round(theirs[::4], 4))
 # %% [markdown]
 # ## An experiment: a gallery of failures
 #
-# Now take away one thing at a time. Each run is 300 steps of 64 images,
-# from the same first weights. **Guess** before you look: which will fail
-# (stay near 2.3), which will be slow, and which will not care?
+# Now change one or two things at a time. Each run is 200 steps of 64
+# images, from the same first weights. **Guess** before you look: which will
+# fail (stay near 2.3), which will be slow, and which will not care?
 #
 # | | changed |
 # |---|---|
@@ -632,7 +638,7 @@ print(np.round(mine[::4], 4), np.round(theirs[::4], 4))
 # | D | learning rate x 30 |
 # | E | learning rate x 30 and no warm-up |
 # | F | learning rate / 30 |
-# | G | plain SGD with momentum, at AdamW's rate, 0.003 |
+# | G | SGD with momentum, without decay, at AdamW's rate, 0.003 |
 # | H | the same at 0.03 |
 # | I | no norms |
 # | J | the blocks' initial weights x 10 |
@@ -670,7 +676,7 @@ def large_head(model):
 
 
 # %%
-STEPS = 5 if fast else 300
+STEPS = 5 if fast else 200
 all_batches = [*batches, *loader.batches(1)][:STEPS]
 
 
@@ -708,7 +714,7 @@ gallery = {
 runs = {name: run(**options) for name, options in gallery.items()}
 final = {name: np.mean(losses[-20:]) for name, losses in runs.items()}
 
-# %%
+# %% tags=["drawing"]
 def colour_of(loss):
     """Blue as good as A, orange worse, vermilion much worse."""
     if loss < final["A nothing changed"] + 0.15:
@@ -736,7 +742,7 @@ for axis in axes[-1]:
 for axis in axes[:, 0]:
     axis.set_ylabel("loss")
 figure.suptitle(
-    "Few of eleven changes do no harm (grey: A)\n"
+    "Most of eleven changes do harm (grey: A)\n"
     "lines: mean of 10 steps; numbers: of the last 20",
     x=0.01, ha="left", fontsize=11,
 );
@@ -778,14 +784,14 @@ if not fast:
 # **G and H** show that each optimiser has a rate of its own. SGD is hardly
 # worse here if it gets ten times AdamW's rate.
 #
-# **I, no norms**, learns with four blocks what it did not with twelve in
-# chapter 5, but badly.
+# **I, no norms**, does learn with four blocks, which it did not with twelve
+# in chapter 5, but badly.
 #
 # **J, large weights.** A step of Adam moves a weight by about $\eta$,
 # whatever its size: weights ten times as large need ten times as many steps
-# to change as much. And the scores of attention are products of two such
-# matrices, so softmax saturates (chapter 4), and each token stares at a
-# single one:
+# to change by the same share. And the scores of attention are products of
+# two such matrices, so softmax saturates (chapter 4), and each token stares
+# at a single one:
 
 # %%
 def most_looked_at(factor):
@@ -816,7 +822,7 @@ assert most_looked_at(1) < 0.6 and most_looked_at(10) > 0.9
 #
 # ## Exercises
 #
-# ### Exercise 6.1: how long does Adam remember nothing?
+# ### Exercise 6.1: when is Adam's memory half full?
 #
 # After $t$ steps, Adam's average of squares has gathered the share
 # $1 - \beta^t$ of its full weight. Write a function that gives the number
@@ -872,8 +878,8 @@ check_steps_to_half(steps_to_half);
 assert steps_to_half(0.999) == 693 and steps_to_half(0.98) == 35
 
 # %% [markdown]
-# With the paper's $\beta_2 = 0.999$ that is 693 steps, longer than all of
-# our runs. For short trainings we take 0.98: 35 steps.
+# With the paper's $\beta_2 = 0.999$ that is 693 steps, longer than any run
+# of this chapter. For short trainings we take 0.98: 35 steps.
 #
 # ### Exercise 6.2: find the two mistakes
 #
@@ -946,7 +952,7 @@ check_adamw(adamw);
 # ### Exercise 6.3: a batch in parts
 #
 # A batch is too large for the memory, or is shared among threads. Each part
-# gives its own *mean* gradient. Put them together to the mean gradient of
+# gives its own *mean* gradient. Put them together into the mean gradient of
 # the whole batch. The parts need not be equally large.
 
 # %% tags=["exercise"]

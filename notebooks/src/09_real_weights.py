@@ -55,6 +55,8 @@ config = ViTConfig.named(
 )
 heads, D, P = config.heads, config.width, config.patch_size
 D_h = D // heads
+
+# %% tags=["drawing"]
 qkv = np.tile(np.arange(3.0 * D), (D, 1))  # each holds its column
 by_head = [
     part.reshape(D, heads, D_h) for part in np.split(qkv, 3, axis=1)
@@ -195,17 +197,18 @@ assert len(ours) == 4 + 12 * config.depth + 4
 # **Patches.** Our matrix $E$ (chapter 3) has a row for each number of a
 # patch. With $C$ channels, pixel row $r$, column $q$ and channel $k$ stand
 # in row $(rP + q)\,C + k$. The others see a convolution in it and call its
-# weights a *kernel*, with an axis for each of $r$, $q$, $k$ and $D$:
-# Google $(P, P, C, D)$, which is called HWIO (height, width, in, out),
+# weights a *kernel* (no kin of chapter 8's), with an axis for each of $r$,
+# $q$, $k$ and $D$: Google $(P, P, C, D)$, which is called HWIO (height, width, in, out),
 # PyTorch $(D, C, P, P)$: OIHW.
 #
 # | parameter | ours | Google | timm | Hugging Face |
 # |---|---|---|---|---|
 # | patches | $(P^2 C, D)$ | $(P, P, C, D)$ | $(D, C, P, P)$ | as timm |
-# | q, k, v | $(D, 3D)$ | 3 of $(D, h, D_h)$ | $(3D, D)$ | 3 of $(D, D)$ |
+# | q, k, v | $(D, 3D)$ | 3 of $(D, h, D_h)$ | $(3D, D)$ | timm's, cut in 3 |
+# | their biases | $(3D)$ | 3 of $(h, D_h)$ | $(3D)$ | 3 of $(D)$ |
 # | attention out | $(D, D)$ | $(h, D_h, D)$ | $(D, D)$, transposed | as timm |
 # | other matrices | (in, out) | (in, out) | (out, in) | (out, in) |
-# | vectors | $(D)$ | the same | the same | the same |
+# | other vectors | one axis | the same | the same | the same |
 #
 # ## The code: three formats by hand
 #
@@ -613,7 +616,7 @@ with no_grad():
     variance = model.embed(x[:250]).data.var(axis=-1)
 print(f"smallest variance of a token {variance.min():.4f}")
 shrinks = 5e-7 / variance.min()
-print(f"an epsilon of 1e-6 makes it shorter by {shrinks:.0e} of it")
+print(f"epsilon 1e-6 shortens it, normed, by the share {shrinks:.0e}")
 assert 1e-4 < difference < 1e-3
 assert variance.min() < 0.1
 
@@ -687,6 +690,7 @@ if not fast:
     assert 10 * rounding[-1] < other_gelu[-1] < 1e-2
     assert turned[2] < 1e-5 and turned[3] > 0.01
 
+# %% tags=["drawing"]
 places = ["embed-\nding", *(f"block\n{i}" for i in range(1, 5)),
           "logits"]
 figure, axis = style.new_figure(5.8, 3.3)
@@ -713,7 +717,7 @@ axis.set_title("Where the lines part is where the mistake is");
 #
 # ## What goes wrong: mistakes that fit
 #
-# Now mistakes in the table, of which each gives arrays of the right shape.
+# Now mistakes in the table or the settings, which all leave shapes right.
 # Before you run this, guess for each how many images in a hundred are
 # still right. Would you have noticed, if you didn't know how good the model
 # was?
@@ -772,6 +776,7 @@ if not fast:
         assert right - 0.12 < still[name] < right + 0.005
     assert still["out not turned, all blocks"] < 0.25
 
+# %% tags=["drawing"]
 figure, axis = style.new_figure(5.8, 3.3)
 colours = [style.GREY] + [style.BLUE] * (len(still) - 1)
 bars = axis.barh(list(still), [100 * s for s in still.values()],
@@ -867,11 +872,11 @@ except TypeError as error:
 # ## Another size of image
 #
 # The paper trains at 224 pixels and *fine-tunes*, which means to go on
-# training a trained model, at 384 (section 3.2). With the same
-# patches that is a longer sentence, and every array fits but one: the
-# position embeddings, one vector for each place of a $7 \times 7$ grid in
-# our case. For another grid they are *interpolated*, like an image with $D$
-# channels.
+# training a trained model, mostly at 384 (section 3.2, Tables 3 and 4).
+# With the same patches that is a longer sentence, and every array fits but
+# one: the position embeddings, one vector for each place of a $7 \times 7$
+# grid in our case. For another grid they are *interpolated*, like an image
+# with $D$ channels.
 #
 # In one direction first. Old positions stand at $j = 0, 1, \dots, n-1$. Let
 # $m$ new ones, $i = 0 \dots m - 1$, be spread evenly over the same length,
@@ -915,9 +920,10 @@ np.testing.assert_allclose(
 
 # %% [markdown]
 # That is what Google's code does. timm and Hugging Face put the new
-# positions a little differently, and draw a cubic curve through four old
-# ones instead of a line through two (*bicubic*). So the very same weights,
-# in two files, answer differently at another size.
+# positions a little differently, and instead of a line between two old
+# ones draw a cubic curve, which the next one on either side helps to bend
+# (*bicubic*). So the very same weights, in two files, answer differently
+# at another size.
 #
 # ### An experiment: how much does it cost?
 #
@@ -992,7 +998,7 @@ pickle.loads(Path("weights.pth").read_bytes())
 # %% [markdown]
 # We only *read* it, and it ran. tinyvit doesn't read pickles. It says what
 # it found, and after that gives a command that makes a safetensors file of
-# it, in a mode of PyTorch that calls nothing:
+# it, in a mode of PyTorch that calls only what puts arrays together:
 
 # %%
 try:
@@ -1075,9 +1081,10 @@ np.testing.assert_allclose(
 # %% [markdown]
 # And how does a map come about? Here are rollouts through the first block
 # only, the first two, and so on. All are drawn on the same scale: 1 is the
-# share that each patch would get if all got the same.
+# share that each patch would get if all got the same, and what is above 4
+# looks like 4.
 
-# %%
+# %% tags=["drawing"]
 figure, axes = style.new_figure(5.8, 3.6, 3, 5)
 for row, index in zip(axes, (1, 10, 17)):
     row[0].imshow(images[index, :, :, 0], cmap="gray_r")
@@ -1091,7 +1098,7 @@ for axis, title in zip(
 ):
     axis.set_title(title, fontsize=10)
 figure.suptitle("With each block the map gets flatter", fontsize=11)
-figure.colorbar(shown, ax=axes, shrink=0.8,
+figure.colorbar(shown, ax=axes, shrink=0.8, extend="max",
                 label="times the equal share");
 
 # %% [markdown]
@@ -1123,8 +1130,8 @@ if not fast:
 #   background is no loss;
 # - the ten that rollout names for a model of *random weights*.
 #
-# If the map were only decoration, the first would cost no more than these.
-# Guess the order.
+# If the map were only decoration, to cover the ten that it says matter most
+# would cost no more than to cover any of these. Guess the order.
 
 # %%
 average = normalise(train.images).mean(axis=0)
@@ -1177,8 +1184,8 @@ if not fast:
 #
 # ### A photograph, and a warning
 #
-# With official weights this is where Grace Hopper, whom you know from
-# chapter 3, would light up. We have none here, so let us do what one should
+# With official weights we would now see what in chapter 3's portrait of
+# Grace Hopper lights up. We have none here, so let us do what one should
 # do with every such method: draw it for a model that knows *nothing*. Two
 # models of size *tiny* with random weights, from different seeds.
 
@@ -1209,7 +1216,7 @@ if not fast:
     assert max(p.max() for p in photographs) < 2.5
     assert untrained < 2.5 < trained
 
-# %%
+# %% tags=["drawing"]
 figure, axes = style.new_figure(5.8, 5, 2, 2)
 titles = ["the photograph", "seed 0, its own scale",
           "seed 0, from 0 to 4", "seed 1, its own scale"]
@@ -1219,7 +1226,9 @@ for axis, picture, title in zip(axes.flat, pictures, titles):
     axis.set_title(title, fontsize=10)
     axis.axis("off")
 axes[1, 0].images[0].set_clim(0, 4)
-figure.suptitle("Random weights look at something, too", fontsize=11)
+figure.suptitle("Random weights look at something, too", fontsize=11);
+
+# %%
 a, b = [one.ravel() - one.mean() for one in photographs]
 alike = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
 print(f"correlation of the two: {alike:.2f}")
@@ -1229,10 +1238,10 @@ if not fast:
 # %% [markdown]
 # The two on their own scales tempt one to see something. And they are not
 # mere noise. Their *correlation*, chapter 3's cosine similarity after each
-# map's mean has been taken away, is far from 0, though the two models have
-# no weights in common. What they share is the photograph, not knowledge.
-# The third picture, on the scale of the maps above, is the honest one:
-# there is next to nothing. So give every map a scale, and compare with
+# map's mean has been taken away, is far from 0, though the random weights
+# of the two were drawn apart. What they share is the photograph, not
+# knowledge. The third picture, on the scale of the maps above, is the
+# honest one: there is next to nothing. So give every map a scale, and compare with
 # random weights before you believe it.
 #
 # ## The official files
