@@ -1,5 +1,9 @@
 """One training step, however it is cut into workers and rounds."""
 
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from small_models import CONFIG, batch, model, trained
@@ -149,3 +153,28 @@ def test_one_batch_is_learned_by_heart(optimizer, learning_rate, loss):
             if result.loss < 1e-3:
                 break
     assert result.loss < 1e-3 and result.correct == 16
+
+
+COUNT_FAULTS = """
+import resource
+import numpy as np
+from tinyvit.models import ViT, ViTConfig
+from tinyvit.training import Recipe, TrainStep, Workers
+
+config = ViTConfig.named("nano", image_size=28, patch_size=7, channels=1, classes=10)
+images, labels = np.zeros((64, 28, 28, 1), np.float32), np.zeros(64, int)
+with Workers(1) as workers:
+    step = TrainStep(ViT(config, seed=0), Recipe(), workers)
+    for number in range(10):
+        if number == 5:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        step(images, labels, number, 1e-3)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 5)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is glibc's")
+def test_a_step_takes_the_memory_of_the_step_before():
+    """In a process of its own, as a notebook is: no command has set anything there."""
+    done = subprocess.run([sys.executable, "-c", COUNT_FAULTS], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 200, "pages that come fresh from the system, in each step"
