@@ -793,8 +793,8 @@ axis.set_title("Every one of these loads without an error");
 # %% [markdown]
 # The mistakes at the bottom are loud. The dangerous ones are at the top: a
 # model with the wrong number of heads, or with one matrix turned in its
-# last block, is a few points worse than it should be, and one would blame
-# the preprocessing. Accuracy is a blunt instrument. So this is how you know
+# last block, loses a few points or none, and one would blame the
+# preprocessing. Accuracy is a blunt instrument. So this is how you know
 # that weights arrived:
 #
 # 1. every array of the file was used, and every parameter was filled;
