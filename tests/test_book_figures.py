@@ -88,6 +88,24 @@ def test_a_patch_is_chosen_by_click_and_arrow(page, name):
     assert words(page) not in (before, clicked)
 
 
+@pytest.mark.parametrize("name", ["patch-grid", "attention-explorer"])
+def test_arrows_stop_at_the_edges(page, name):
+    picture = page.locator("canvas").first
+    picture.click(position={"x": 5, "y": 5})
+    corner = words(page)
+    for key in "ArrowLeft", "ArrowUp":
+        picture.press(key)
+        assert words(page) == corner
+    for _ in range(20):
+        picture.press("ArrowRight")
+    end_of_row = words(page)
+    picture.press("ArrowLeft")
+    assert words(page) != end_of_row
+    for key in "ArrowRight", "ArrowRight", "ArrowUp":
+        picture.press(key)
+    assert words(page) == end_of_row != corner
+
+
 @pytest.mark.parametrize("name", ["attention-explorer", "learning-rate", "roofline"])
 def test_buttons_answer_a_click(page, name):
     before = words(page)
