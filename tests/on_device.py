@@ -50,7 +50,7 @@ def _arrays(result) -> list:
 
 
 @functools.cache
-def _gpu() -> Device | str:
+def usable_gpu() -> Device | str:
     """The GPU, or why there is none."""
     try:
         import cupy
@@ -66,7 +66,7 @@ def device_named(name: str) -> Device:
     """The device "cuda_on_cpu" or "gpu"; skips the test where there is no GPU."""
     if name == "cuda_on_cpu":
         return Device(np, (0, 1, 2))
-    gpu = _gpu()
+    gpu = usable_gpu()
     if isinstance(gpu, str):
         pytest.skip(gpu)
     return gpu
